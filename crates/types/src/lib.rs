@@ -1,0 +1,14 @@
+//! The words that hub, agent and command line share: ids, request and response
+//! shapes, the vocabulary of policy and audit, stable error codes.
+//!
+//! Must not know: how anything is stored, sent or decided. No I/O here.
+
+pub mod agent;
+pub mod api;
+pub mod audit;
+pub mod id;
+pub mod name;
+pub mod policy;
+pub mod problem;
+pub mod status;
+pub mod time;
