@@ -1,0 +1,187 @@
+//! What a hub makes for itself on its first start, and finds again on every other: data directory, CA,
+//! sealing key, signing keys, first administrator.
+//!
+//! Must not know: requests.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use aws_lc_rs::{digest, rand};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flotilla_identity::password;
+use flotilla_identity::token::{Algorithm, KeyMaterial};
+use flotilla_store::seal::Sealer;
+use flotilla_store::{DatabaseConfig, Driver, NewUser, Store};
+use flotilla_tunnel::pki::CertificateAuthority;
+use flotilla_types::name::normalize_email;
+use flotilla_types::time::now_ms;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Config;
+
+/// How long a retired signing key still verifies: the longest life of anything it signed, and some.
+const RETIRED_KEY_KEPT: Duration = Duration::from_secs(8 * 86_400);
+
+/// Makes the data directory, readable by its owner only.
+///
+/// # Errors
+/// It cannot be made.
+pub fn data_dir(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("data_dir {} cannot be made", path.display()))
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The hub's CA, made on first start.
+///
+/// # Errors
+/// The files cannot be read or written, or do not belong together.
+pub fn certificate_authority(data_dir: &Path) -> anyhow::Result<CertificateAuthority> {
+    let (cert_path, key_path) = (data_dir.join("ca.crt"), data_dir.join("ca.key"));
+    if key_path.exists() {
+        let cert = std::fs::read_to_string(&cert_path).with_context(|| format!("{} cannot be read", cert_path.display()))?;
+        let key = std::fs::read_to_string(&key_path).with_context(|| format!("{} cannot be read", key_path.display()))?;
+        return CertificateAuthority::from_pem(&cert, &key).with_context(|| format!("the CA in {} cannot be used", data_dir.display()));
+    }
+    let ca = CertificateAuthority::generate("Flotilla hub CA")?;
+    write_private(&cert_path, ca.certificate_pem())?;
+    write_private(&key_path, &ca.key_pem())?;
+    Ok(ca)
+}
+
+/// The key under which secrets in the database are sealed.
+///
+/// # Errors
+/// `auth.jwt_secret` is too short, or the key file cannot be read or written.
+pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
+    if let Some(secret) = &config.auth.jwt_secret {
+        let secret = secret.0.expose_secret();
+        anyhow::ensure!(secret.len() >= 16, "auth.jwt_secret has {} characters; give at least 16, or leave it out", secret.len());
+        // A passphrase is stretched by no more than a hash here: it must be long. The label keeps this use apart.
+        let key = digest::digest(&digest::SHA256, format!("flotilla sealing key v1\0{secret}").as_bytes());
+        return sealer_of(key.as_ref());
+    }
+    let path = config.data_dir.join("seal.key");
+    if !path.exists() {
+        let mut key = [0u8; 32];
+        rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+        write_private(&path, &BASE64.encode(key))?;
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let key = BASE64.decode(text.trim()).with_context(|| format!("{} is not a sealing key", path.display()))?;
+    sealer_of(&key)
+}
+
+fn sealer_of(key: &[u8]) -> anyhow::Result<Sealer> {
+    let key: [u8; 32] = key.try_into().map_err(|_| anyhow::anyhow!("a sealing key has 32 bytes, this one {}", key.len()))?;
+    let id = digest::digest(&digest::SHA256, &key);
+    let id: String = id.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    Ok(Sealer::new(id, key))
+}
+
+/// Opens the database and brings it up to date.
+///
+/// # Errors
+/// It cannot be reached or migrated.
+pub async fn store(config: &Config) -> anyhow::Result<Store> {
+    let driver = if config.database.driver == "postgres" { Driver::Postgres } else { Driver::Sqlite };
+    let default_url = || format!("sqlite://{}", config.data_dir.join("hub.db").display());
+    let url = config.database.url.as_ref().map_or_else(default_url, |url| url.0.expose_secret().to_owned());
+    let store = Store::open(&DatabaseConfig { driver, url }, sealer(config)?).await.context("the database cannot be opened")?;
+    store.migrate().await.context("the database cannot be brought up to date")?;
+    Ok(store)
+}
+
+/// The signing keys: those of the configured files, or the hub's own, made when there are none and
+/// replaced when they are too old. Retired ones still verify what they signed.
+///
+/// # Errors
+/// A key file cannot be used, or the store does not answer.
+pub async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<KeyMaterial>> {
+    let mut keys = Vec::new();
+    for path in &config.auth.jwt_key_files {
+        let pem = std::fs::read_to_string(path).with_context(|| format!("auth.jwt_key_files: {} cannot be read", path.display()))?;
+        let key = KeyMaterial::from_pem(&pem).with_context(|| format!("auth.jwt_key_files: {} is not an RSA private key in PEM", path.display()))?;
+        anyhow::ensure!(key.algorithm == Algorithm::Rs256, "auth.jwt_key_files: {} is not an RSA key", path.display());
+        keys.push(key);
+    }
+    let stored = store.list_signing_keys().await?;
+    let now = now_ms();
+    let kept = stored.into_iter().filter(|key| key.retired_at_ms.is_none_or(|at| now - at < RETIRED_KEY_KEPT.as_millis() as i64));
+    let mut own: Vec<KeyMaterial> = kept.map(key_material).collect::<anyhow::Result<_>>()?;
+    let wanted: &[Algorithm] = if keys.is_empty() { &[Algorithm::Rs256, Algorithm::EdDsa] } else { &[Algorithm::EdDsa] };
+    for algorithm in wanted {
+        renew_key(config, store, &mut own, *algorithm, now).await?;
+    }
+    own.sort_by_key(|key| std::cmp::Reverse(key.created_at_ms));
+    keys.extend(own);
+    Ok(keys)
+}
+
+async fn renew_key(config: &Config, store: &Store, own: &mut Vec<KeyMaterial>, algorithm: Algorithm, now: i64) -> anyhow::Result<()> {
+    let current = own.iter_mut().find(|key| key.algorithm == algorithm && key.retired_at_ms.is_none());
+    if let Some(key) = current {
+        if now - key.created_at_ms < config.auth.key_rotation.as_ms() {
+            return Ok(());
+        }
+        store.retire_signing_key(&key.kid, now).await?;
+        key.retired_at_ms = Some(now);
+        tracing::info!(kid = key.kid, "signing key retired; a new one takes its place");
+    }
+    let key = KeyMaterial::generate(algorithm)?;
+    store.insert_signing_key(&stored_key(&key)).await?;
+    own.push(key);
+    Ok(())
+}
+
+fn key_material(stored: flotilla_store::SigningKey) -> anyhow::Result<KeyMaterial> {
+    let mut key = KeyMaterial::from_pem(stored.private_pem.expose_secret()).context("a signing key in the database cannot be used")?;
+    key.created_at_ms = stored.created_at_ms;
+    key.retired_at_ms = stored.retired_at_ms;
+    Ok(key)
+}
+
+fn stored_key(key: &KeyMaterial) -> flotilla_store::SigningKey {
+    flotilla_store::SigningKey {
+        kid: key.kid.clone(),
+        algorithm: key.algorithm.as_str().to_owned(),
+        private_pem: key.private_pem.clone(),
+        created_at_ms: key.created_at_ms,
+        retired_at_ms: None,
+    }
+}
+
+/// Makes the first administrator when there is no account yet, and prints his password once, on standard error.
+/// It is never written anywhere else.
+///
+/// # Errors
+/// The store does not answer, or the configured address is not one.
+pub async fn first_administrator(config: &Config, store: &Store) -> anyhow::Result<()> {
+    if store.count_users().await? > 0 {
+        return Ok(());
+    }
+    let email = normalize_email(&config.auth.first_administrator).context("auth.first_administrator")?;
+    let made: SecretString = password::generate();
+    let password_hash = password::hash(made.clone()).await?;
+    store.create_user(NewUser { email: email.clone(), password_hash, must_change: true, roles: vec!["admin".to_owned()] }).await?;
+    announce(config, &email, made.expose_secret())
+}
+
+fn announce(config: &Config, email: &str, password: &str) -> anyhow::Result<()> {
+    let url = config.public_url();
+    let mut out = std::io::stderr().lock();
+    writeln!(out, "\nFirst start: an administrator was made. This password is shown once; change it after the first login.\n")?;
+    writeln!(out, "  account:  {email}\n  password: {password}\n  sign in:  flotilla login --hub {url} --email {email}\n")?;
+    Ok(())
+}

@@ -1,0 +1,381 @@
+//! The hub's configuration: the keys of `central.yaml`, their defaults and their meaning.
+//!
+//! Must not know: how files and environment are read (that is `flotilla-settings`).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A length of time written as people write it: `30s`, `15m`, `24h`, `7d`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Period(pub Duration);
+
+impl Period {
+    const fn secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// Whole milliseconds, as the store counts time.
+    #[must_use]
+    pub fn as_ms(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Period {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?} is not a length of time such as 30s, 15m, 24h or 7d: {error}")))
+    }
+}
+
+/// A configured secret. Prints and serializes as `[redacted]`.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct ConfigSecret(pub secrecy::SecretString);
+
+impl Serialize for ConfigSecret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("[redacted]")
+    }
+}
+
+impl fmt::Debug for ConfigSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Everything that can be set. Each value has a default; a hub without any configuration listens on
+/// loopback and keeps its state in one directory, with SQLite.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listeners.
+    pub server: Server,
+    /// Where the hub keeps its CA, its sealing key and, with SQLite, its database. Made with mode 0700.
+    pub data_dir: PathBuf,
+    /// Database.
+    pub database: Database,
+    /// Sign-in, tokens, roles.
+    pub auth: Auth,
+    /// The certificate that people's clients see.
+    pub tls: Tls,
+    /// The audit log.
+    pub audit: Audit,
+    /// The path to the clusters.
+    pub gateway: Gateway,
+    /// Enrolment of agents.
+    pub agents: Agents,
+    /// Clusters that the hub reaches directly, beside those registered through the API.
+    pub clusters: Vec<DirectCluster>,
+    /// The hub's own log (standard error).
+    pub log: Log,
+}
+
+/// Listeners.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of all listeners but metrics. `0.0.0.0` opens the hub to the network.
+    pub bind: IpAddr,
+    /// People: API, gateway, sign-in. TLS, and plain HTTP from loopback, on one port.
+    pub http_port: u16,
+    /// Agents: tunnel, enrolment and gRPC, TLS only.
+    pub grpc_port: u16,
+    /// Prometheus metrics at `/metrics`, plain HTTP.
+    pub metrics_port: u16,
+    /// Address of the metrics listener.
+    pub metrics_bind: IpAddr,
+    /// Address at which people reach the hub; its host goes into the hub's own certificate.
+    /// Left out: `https://localhost:<http_port>`.
+    pub public_url: Option<String>,
+    /// Address at which agents reach the hub. Left out: `https://localhost:<grpc_port>`.
+    pub agent_url: Option<String>,
+    /// How long in-flight requests may take to finish when the hub stops.
+    pub drain: Period,
+}
+
+/// Database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite` or `postgres`.
+    pub driver: String,
+    /// `sqlite:///var/lib/flotilla/hub.db` or `postgres://...`. Left out, with SQLite: `<data_dir>/hub.db`.
+    pub url: Option<ConfigSecret>,
+}
+
+/// Sign-in, tokens, roles.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Passphrase of at least 16 characters under which the hub's signing keys, and the credentials
+    /// of clusters, are sealed in the database. Left out: a random one in `<data_dir>/seal.key`.
+    pub jwt_secret: Option<ConfigSecret>,
+    /// RSA private keys, PEM. The first signs, all verify. Left out: the hub makes its own and rotates them.
+    pub jwt_key_files: Vec<PathBuf>,
+    /// Life of an access token.
+    pub token_expiry: Period,
+    /// How long after a login its tokens can be refreshed. At most 7 days.
+    pub refresh_expiry: Period,
+    /// Age at which a signing key that the hub made is replaced.
+    pub key_rotation: Period,
+    /// Roles and assignments from a YAML file, read again when it changes.
+    pub roles_file: Option<PathBuf>,
+    /// Account of the first administrator.
+    pub first_administrator: String,
+}
+
+/// The certificate that people's clients see.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Off only behind a proxy that terminates TLS: the people's listener then speaks plain HTTP to anyone.
+    pub enabled: bool,
+    /// Certificate chain, PEM. Left out: one signed by the hub's own CA.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Whether each row is also printed on standard output as one line of JSON.
+    pub stdout: bool,
+    /// Whether ordinary reads get rows too. They are always counted.
+    pub record_reads: bool,
+    /// Rows that may wait for the disk; a request that finds no room within 5 s is refused.
+    pub queue: usize,
+}
+
+/// The path to the clusters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// How long a cluster may take until it begins to answer.
+    pub timeout: Period,
+    /// Requests, watches and shells that one person may have open at a time.
+    pub max_streams_per_user: usize,
+    /// kubectl for `POST /clusters/{id}/exec`: a path, or a name that is looked up in `PATH`.
+    pub kubectl: PathBuf,
+    /// How long such a command may run.
+    pub exec_timeout: Period,
+}
+
+/// Enrolment of agents.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// Life of a one-use enrolment token.
+    pub token_expiry: Period,
+    /// Life of an agent's certificate; the agent renews it by itself after two thirds.
+    pub certificate_expiry: Period,
+    /// Image in the manifest that `flotilla clusters add` prints.
+    pub image: String,
+}
+
+/// A cluster that the hub reaches directly.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectCluster {
+    /// Unique name.
+    pub name: String,
+    /// `kubeconfig` or `in-cluster`.
+    pub backend: String,
+    /// The kubeconfig, for that backend. It may name files.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in it; its `current-context` when left out.
+    #[serde(default)]
+    pub context: Option<String>,
+}
+
+/// The hub's own log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: String,
+    /// As `tracing-subscriber`'s `EnvFilter` reads it: `info`, `flotilla_hub=debug,info` ...
+    pub level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            data_dir: PathBuf::from("flotilla-data"),
+            database: Database::default(),
+            auth: Auth::default(),
+            tls: Tls::default(),
+            audit: Audit::default(),
+            gateway: Gateway::default(),
+            agents: Agents::default(),
+            clusters: Vec::new(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            bind: loopback,
+            http_port: 8080,
+            grpc_port: 8443,
+            metrics_port: 9464,
+            metrics_bind: loopback,
+            public_url: None,
+            agent_url: None,
+            drain: Period::secs(20),
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { driver: "sqlite".to_owned(), url: None }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_key_files: Vec::new(),
+            token_expiry: Period::secs(3600),
+            refresh_expiry: Period::secs(7 * 86_400),
+            key_rotation: Period::secs(30 * 86_400),
+            roles_file: None,
+            first_administrator: "admin@flotilla.local".to_owned(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { enabled: true, cert_file: None, key_file: None }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { stdout: true, record_reads: false, queue: 4096 }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            timeout: Period::secs(60),
+            max_streams_per_user: 1000,
+            kubectl: PathBuf::from("kubectl"),
+            exec_timeout: Period::secs(60),
+        }
+    }
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            token_expiry: Period::secs(15 * 60),
+            certificate_expiry: Period::secs(24 * 3600),
+            image: "flotilla-agent:0.1.0".to_owned(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), level: "info".to_owned() }
+    }
+}
+
+/// Environment names of the source documents, beside `FLOTILLA__SECTION__KEY` for every key.
+pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[("DATABASE_DSN", "database.url"), ("DATABASE_DRIVER", "database.driver")];
+
+impl Config {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// Names the key, what is wrong with it and what would be right.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let fail = |text: String| Err(anyhow::anyhow!(text));
+        if !matches!(self.database.driver.as_str(), "sqlite" | "postgres") {
+            return fail(format!("database.driver is {:?}; use sqlite or postgres", self.database.driver));
+        }
+        if self.database.driver == "postgres" && self.database.url.is_none() {
+            return fail("database.url is missing; with database.driver postgres give postgres://user:password@host/database".into());
+        }
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            return fail("tls.cert_file and tls.key_file belong together; give both or neither".into());
+        }
+        if self.auth.refresh_expiry.0 > Duration::from_secs(7 * 86_400) {
+            return fail(format!("auth.refresh_expiry is {}; at most 7d", self.auth.refresh_expiry));
+        }
+        if self.auth.token_expiry.0 < Duration::from_secs(10) {
+            return fail(format!("auth.token_expiry is {}; at least 10s", self.auth.token_expiry));
+        }
+        if !matches!(self.log.format.as_str(), "text" | "json") {
+            return fail(format!("log.format is {:?}; use text or json", self.log.format));
+        }
+        let ports = [self.server.http_port, self.server.grpc_port];
+        if ports[0] == ports[1] && ports[0] != 0 {
+            return fail(format!("server.http_port and server.grpc_port are both {}; give them different ports", ports[0]));
+        }
+        self.clusters.iter().try_for_each(DirectCluster::check)
+    }
+
+    /// Address at which people reach the hub.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        let scheme = if self.tls.enabled { "https" } else { "http" };
+        self.server.public_url.clone().unwrap_or_else(|| format!("{scheme}://localhost:{}", self.server.http_port))
+    }
+
+    /// Address at which agents reach the hub.
+    #[must_use]
+    pub fn agent_url(&self) -> String {
+        self.server.agent_url.clone().unwrap_or_else(|| format!("https://localhost:{}", self.server.grpc_port))
+    }
+}
+
+impl DirectCluster {
+    fn check(&self) -> anyhow::Result<()> {
+        flotilla_types::name::check_cluster_name(&self.name)?;
+        match (self.backend.as_str(), &self.kubeconfig) {
+            ("kubeconfig", Some(_)) | ("in-cluster", None) => Ok(()),
+            ("kubeconfig", None) => anyhow::bail!("clusters: {} has backend kubeconfig but no kubeconfig; give its path", self.name),
+            ("in-cluster", Some(_)) => anyhow::bail!("clusters: {} has backend in-cluster, which takes no kubeconfig", self.name),
+            (other, _) => anyhow::bail!("clusters: {} has backend {other:?}; use kubeconfig or in-cluster", self.name),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The agents' listener: TLS 1.3, client certificates signed by the hub's CA. By ALPN: `flotilla-tunnel/1` turns
+//! the connection round at once, `h2` is gRPC, `http/1.1` carries enrolment, renewal, heartbeats and
+//! `GET /api/agents/connect` with `Upgrade: flotilla-tunnel/1`.
+//!
+//! Must not know: Kubernetes, people.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::response::{IntoResponse, Response};
+use flotilla_store::Agent;
+use flotilla_tunnel::client::Connection;
+use flotilla_tunnel::pki::peer_identity;
+use flotilla_tunnel::registry::{Guard, Lane};
+use flotilla_tunnel::upgrade;
+use flotilla_types::agent::{RegisterRequest, RenewRequest, TUNNEL_PROTOCOL};
+use flotilla_types::id::{AgentId, RequestId};
+use flotilla_types::problem::Code;
+use flotilla_types::time::now_ms;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::HANDSHAKE_DEADLINE;
+use crate::error::ApiError;
+use crate::hub::Hub;
+use crate::request::caller::MAX_BODY;
+use crate::request::{REQUEST_ID, RequestContext};
+use crate::routes::agents::{agent_uri, enrol, renew};
+
+/// How often an agent says that it lives, in seconds.
+pub const HEARTBEAT_SECONDS: u32 = 30;
+
+/// Header by which an agent says which of its connections this is.
+const LANE: &str = "flotilla-lane";
+
+/// How long a new tunnel may take to answer its HTTP/2 preface.
+const TURN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The caller's address, for gRPC.
+#[derive(Clone, Copy)]
+pub struct PeerAddress(pub IpAddr);
+
+/// Serves agents until the hub stops.
+pub async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<ArcSwap<rustls::ServerConfig>>) {
+    let shutdown = hub.shutdown.clone();
+    super::accept(listener, shutdown, move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full())).await;
+}
+
+async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc<rustls::ServerConfig>) {
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, %peer, "TLS handshake with an agent failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake with an agent took too long"),
+    };
+    let address = peer.ip().to_canonical();
+    let agent = match known_agent(&hub, &stream).await {
+        Ok(agent) => agent,
+        // Whoever shows a certificate that does not hold is answered, so that he can say why; over ALPN there is no way to.
+        Err(refusal) => return http1(hub, stream, Peer { agent: None, refusal: Some(refusal), address }).await,
+    };
+    match (stream.get_ref().1.alpn_protocol(), agent) {
+        (Some(alpn), Some(agent)) if alpn == TUNNEL_PROTOCOL.as_bytes() => turn(&hub, stream, &agent, Lane::Interactive).await,
+        (Some(alpn), None) if alpn == TUNNEL_PROTOCOL.as_bytes() => tracing::debug!(%peer, "a tunnel without certificate is refused"),
+        (Some(b"h2"), agent) => grpc(hub, stream, agent, address).await,
+        (_, agent) => http1(hub, stream, Peer { agent, refusal: None, address }).await,
+    }
+}
+
+/// The enrolment behind the client certificate, if one was shown.
+async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<Agent>, ApiError> {
+    let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()) else {
+        return Ok(None);
+    };
+    let refused = |detail: &str| ApiError::new(StatusCode::FORBIDDEN, Code::Forbidden, detail);
+    let peer = peer_identity(certificate).map_err(|error| refused(&format!("the certificate cannot be read: {error}")))?;
+    let id = peer.uri.as_deref().and_then(|uri| uri.strip_prefix("flotilla:agent:")).and_then(|id| id.parse::<AgentId>().ok());
+    let id = id.ok_or_else(|| refused("the certificate is not an agent's"))?;
+    let agent = hub.store.agent(id).await?.ok_or_else(|| refused("this agent is not enrolled here; enrol it again with a new token"))?;
+    if agent.revoked_at_ms.is_some() {
+        return Err(refused("this agent has been revoked; enrol it again with a new token"));
+    }
+    if agent.cluster_name != peer.common_name || agent_uri(agent.id) != peer.uri.unwrap_or_default() {
+        return Err(refused("the certificate names another cluster than the enrolment"));
+    }
+    Ok(Some(agent))
+}
+
+/// The other end of an HTTP/1.1 connection.
+#[derive(Clone)]
+struct Peer {
+    agent: Option<Agent>,
+    refusal: Option<ApiError>,
+    address: IpAddr,
+}
+
+async fn http1(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (hub, peer) = (Arc::clone(&hub), peer.clone());
+        async move { Ok::<_, Infallible>(answer(hub, request, peer).await) }
+    });
+    if let Err(error) = super::http_server().serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "an agent's connection ended");
+    }
+}
+
+async fn answer(hub: Arc<Hub>, request: Request<Incoming>, peer: Peer) -> Response {
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let request_id = given.and_then(RequestId::from_caller).unwrap_or_else(RequestId::new);
+    let context = RequestContext { request_id, address: peer.address };
+    let path = request.uri().path().to_owned();
+    let handled = tokio::time::timeout(Duration::from_secs(30), route(&hub, request, peer, &context)).await;
+    let mut response = match handled {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            tracing::info!(request_id = %context.request_id, address = %context.address, path, status = error.status.as_u16(), detail = error.detail, "agent refused");
+            error.render(context.request_id.as_str())
+        }
+        Err(_) => ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, "the hub took too long; try again").render(context.request_id.as_str()),
+    };
+    if let Ok(value) = HeaderValue::from_str(context.request_id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The agents' table of contents.
+async fn route(hub: &Arc<Hub>, request: Request<Incoming>, peer: Peer, context: &RequestContext) -> Result<Response, ApiError> {
+    let path = crate::mount::canonical(request.uri().path()).into_owned();
+    match (request.method(), path.as_str()) {
+        (&Method::GET, "/api/agents/ca") => Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], hub.ca.certificate_pem().to_owned()).into_response()),
+        (&Method::GET, "/.well-known/jwks.json") => Ok(axum::Json(hub.keys.jwks()).into_response()),
+        (&Method::GET, "/healthz") => Ok("ok".into_response()),
+        (&Method::POST, "/api/agents/register") => {
+            let body: RegisterRequest = json(request).await?;
+            Ok(axum::Json(enrol(hub, context, body).await?).into_response())
+        }
+        (&Method::POST, "/api/agents/renew") => {
+            let agent = certified(peer)?;
+            let body: RenewRequest = json(request).await?;
+            Ok(axum::Json(renew(hub, &agent, &body.csr).await?).into_response())
+        }
+        (&Method::POST, "/api/agents/heartbeat") => {
+            let agent = certified(peer)?;
+            heartbeat(hub, &agent, &json(request).await?).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        (&Method::GET, "/api/agents/connect") => connect(hub, request, certified(peer)?),
+        _ => Err(ApiError::not_found("this listener is for agents; people use the other port")),
+    }
+}
+
+fn certified(peer: Peer) -> Result<Agent, ApiError> {
+    match (peer.agent, peer.refusal) {
+        (_, Some(refusal)) => Err(refusal),
+        (Some(agent), None) => Ok(agent),
+        (None, None) => Err(ApiError::unauthenticated("this needs an agent's certificate; enrol at /api/agents/register")),
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
+    let body = axum::body::to_bytes(axum::body::Body::new(request.into_body()), MAX_BODY).await;
+    let bytes = body.map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, format!("the body is larger than {MAX_BODY} bytes or broke off")))?;
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
+}
+
+/// Notes that an agent lives and what it says of its cluster.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn heartbeat(hub: &Hub, agent: &Agent, metadata: &serde_json::Map<String, serde_json::Value>) -> Result<(), ApiError> {
+    if serde_json::to_string(metadata).map_or(true, |text| text.len() > 16 * 1024) {
+        return Err(ApiError::invalid("metadata is larger than 16 KiB"));
+    }
+    hub.store.touch_agent(agent.id, now_ms()).await?;
+    hub.store.touch(&[(agent.cluster_id, now_ms())]).await?;
+    if !metadata.is_empty() {
+        hub.store.set_metadata(agent.cluster_id, metadata).await?;
+    }
+    Ok(())
+}
+
+/// `GET /api/agents/connect`: after the 101 the hub is the client of this connection.
+fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Result<Response, ApiError> {
+    let wanted = upgrade::token(request.headers()).is_some_and(|token| token == TUNNEL_PROTOCOL);
+    if !wanted {
+        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, Code::BadRequest, format!("connect with Upgrade: {TUNNEL_PROTOCOL}")));
+    }
+    if hub.shutdown.is_cancelled() {
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping").retry_after(Duration::from_secs(1)));
+    }
+    let served_by = hub.tunnels.connections().into_iter().find(|other| other.name == agent.cluster_name && other.owner != agent.id.0);
+    if let Some(other) = served_by {
+        let detail = format!(
+            "cluster {} is served by another agent ({}) at this moment; stop that one, or revoke it with: flotilla agents revoke {}",
+            agent.cluster_name, other.owner, agent.cluster_name
+        );
+        return Err(ApiError::conflict(detail).retry_after(Duration::from_secs(30)));
+    }
+    let lane = match request.headers().get(LANE).map(HeaderValue::as_bytes) {
+        Some(b"bulk") => Lane::Bulk,
+        _ => Lane::Interactive,
+    };
+    let hub = Arc::clone(hub);
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(io) => turn(&hub, TokioIo::new(io), &agent, lane).await,
+            Err(error) => tracing::debug!(%error, cluster = agent.cluster_name, "an agent left before its tunnel was up"),
+        }
+    });
+    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, TUNNEL_PROTOCOL)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Turns the connection round: from here on the hub asks and the agent answers.
+async fn turn<IO>(hub: &Arc<Hub>, io: IO, agent: &Agent, lane: Lane)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let cluster = agent.cluster_name.as_str();
+    let handshake = Connection::handshake(io, hub.tunnels.metrics());
+    let (connection, driver) = match tokio::time::timeout(TURN_DEADLINE, handshake).await {
+        Ok(Ok(pair)) => pair,
+        Ok(Err(error)) => return tracing::info!(%error, cluster, "tunnel not established"),
+        Err(_) => return tracing::info!(cluster, "tunnel not established: the agent did not answer"),
+    };
+    let guard: Guard = match hub.tunnels.insert(cluster, agent.id.0, lane, connection.clone()) {
+        Ok(guard) => guard,
+        Err(taken) => return tracing::info!(cluster, owner = %taken.owner, "tunnel refused: another agent serves the cluster"),
+    };
+    // Revoked between the look at the certificate and now: the registry did not know the connection yet.
+    match hub.store.agent(agent.id).await {
+        Ok(Some(now)) if now.revoked_at_ms.is_none() => {}
+        _ => return connection.close(),
+    }
+    hub.backends.set_agent(cluster);
+    if let Err(error) = heartbeat(hub, agent, &serde_json::Map::new()).await {
+        tracing::warn!(detail = error.detail, cluster, "cannot note that the agent is here");
+    }
+    tracing::info!(cluster, agent = %agent.id, ?lane, "tunnel up");
+    let ended = driver.await;
+    drop(guard);
+    tracing::info!(cluster, agent = %agent.id, ?lane, error = ended.err().map(|error| error.to_string()), "tunnel down");
+}
+
+async fn grpc(hub: Arc<Hub>, stream: TlsStream<TcpStream>, agent: Option<Agent>, address: IpAddr) {
+    let routes = tonic::service::Routes::new(crate::grpc::service(hub, agent)).prepare();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(PeerAddress(address));
+        let routes = routes.clone();
+        async move { tower::ServiceExt::oneshot(routes, request.map(tonic::body::Body::new)).await }
+    });
+    if let Err(error) = super::http_server().http2_only().serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "a gRPC connection ended");
+    }
+}

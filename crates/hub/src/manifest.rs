@@ -1,0 +1,91 @@
+//! The manifest that installs an agent in its cluster, as text for `kubectl apply -f -`.
+//!
+//! Must not know: how tokens are made.
+
+use crate::config::Config;
+
+/// Namespace, service account, rights and Deployment of the agent of `cluster`.
+///
+/// The agent may impersonate people and groups and nothing else: what they may do is decided by the cluster's
+/// own RBAC, of which the tier bindings at the end are the part that Flotilla brings along. `system:` groups
+/// cannot be impersonated through the hub: the hub refuses them, and so does the agent.
+#[must_use]
+pub fn agent(config: &Config, cluster: &str, token: &str) -> String {
+    let hub_url = config.agent_url();
+    let image = &config.agents.image;
+    let tiers = [("read", "view"), ("write", "edit"), ("admin", "cluster-admin")].map(|(tier, role)| binding(tier, role)).concat();
+    format!(
+        r#"apiVersion: v1
+kind: Namespace
+metadata: {{name: flotilla-system}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: flotilla-agent, namespace: flotilla-system}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: flotilla-agent}}
+rules:
+- {{apiGroups: [""], resources: [users, groups], verbs: [impersonate]}}
+- {{nonResourceURLs: [/version, /version/, /readyz], verbs: [get]}}
+- {{apiGroups: [""], resources: [nodes], verbs: [list]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: flotilla-agent}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flotilla-agent}}
+subjects: [{{kind: ServiceAccount, name: flotilla-agent, namespace: flotilla-system}}]
+---
+{tiers}apiVersion: v1
+kind: Secret
+metadata: {{name: flotilla-agent, namespace: flotilla-system}}
+stringData: {{token: "{token}"}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: flotilla-agent, namespace: flotilla-system}}
+spec:
+  replicas: 1
+  strategy: {{type: Recreate}}
+  selector: {{matchLabels: {{app: flotilla-agent}}}}
+  template:
+    metadata: {{labels: {{app: flotilla-agent}}}}
+    spec:
+      serviceAccountName: flotilla-agent
+      containers:
+      - name: agent
+        image: {image}
+        env:
+        - {{name: CENTRAL_URL, value: "{hub_url}"}}
+        - {{name: CLUSTER_NAME, value: "{cluster}"}}
+        - {{name: AGENT_TOKEN, valueFrom: {{secretKeyRef: {{name: flotilla-agent, key: token}}}}}}
+        - {{name: FLOTILLA_AGENT__STATE_DIR, value: /var/lib/flotilla-agent}}
+        - {{name: FLOTILLA_AGENT__HEALTH__LISTEN, value: "0.0.0.0:8081"}}
+        readinessProbe: {{httpGet: {{path: /readyz, port: 8081}}}}
+        livenessProbe: {{httpGet: {{path: /healthz, port: 8081}}}}
+        resources: {{requests: {{cpu: 20m, memory: 16Mi}}, limits: {{memory: 256Mi}}}}
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          runAsNonRoot: true
+          runAsUser: 65532
+          capabilities: {{drop: [ALL]}}
+        volumeMounts: [{{name: state, mountPath: /var/lib/flotilla-agent}}]
+      securityContext: {{fsGroup: 65532}}
+      volumes: [{{name: state, emptyDir: {{}}}}]
+"#
+    )
+}
+
+fn binding(tier: &str, cluster_role: &str) -> String {
+    format!(
+        r#"apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: "flotilla:tier:{tier}"}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {cluster_role}}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "flotilla:tier:{tier}"}}]
+---
+"#
+    )
+}

@@ -1,0 +1,206 @@
+//! `/api/agents/*`: enrolment tokens, enrolled agents, revocation; and the agents' own calls, which live on the
+//! agents' listener (`listen::agents`) and share the functions here.
+//!
+//! Every refusal of a token looks the same from outside: unknown, spent, too old, for another cluster.
+//!
+//! Must not know: TLS.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use flotilla_store::Agent;
+use flotilla_tunnel::pki::{IssuedClient, PkiError};
+use flotilla_tunnel::token::EnrolmentToken;
+use flotilla_types::agent::{AgentView, Enrolment, RegisterRequest, TokenRequest, TokenResponse};
+use flotilla_types::api::AgentList;
+use flotilla_types::audit::{Actor, Outcome, Target};
+use flotilla_types::id::{AgentId, ClusterId};
+use flotilla_types::name::check_cluster_name;
+use flotilla_types::problem::{Code, Problem};
+use flotilla_types::time::{from_ms, now_ms};
+use http::StatusCode;
+use secrecy::ExposeSecret;
+
+use crate::error::ApiError;
+use crate::hub::Hub;
+use crate::manifest;
+use crate::request::RequestContext;
+use crate::request::caller::{Administrator, Json, Path};
+use crate::trail::Entry;
+
+type Answer<T> = Result<T, ApiError>;
+
+/// Makes a one-use enrolment token for a cluster's agent.
+#[utoipa::path(post, path = "/api/agents/tokens", tag = "agents", request_body = TokenRequest, responses(
+    (status = 201, body = TokenResponse), (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub async fn create_token(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(body): Json<TokenRequest>) -> Answer<impl IntoResponse> {
+    check_cluster_name(&body.cluster)?;
+    let direct = hub.backends.kind(&body.cluster).is_some_and(|kind| kind != flotilla_cluster::backends::Kind::Agent);
+    if direct {
+        return Err(ApiError::conflict(format!("the hub reaches cluster {} directly; remove it first or choose another name", body.cluster)));
+    }
+    let token = EnrolmentToken::generate(&hub.ca.pin());
+    let expires_at_ms = now_ms() + hub.config.agents.token_expiry.as_ms();
+    let command = format!("make enrolment token for {}", body.cluster);
+    let entry = Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
+    let created_by = caller.principal.user_id();
+    let act = hub.store.create_enrolment_token(&token.secret_hash(), &body.cluster, expires_at_ms, created_by);
+    hub.trail.act(&caller, entry, act).await?;
+    let text = token.format();
+    let manifest = manifest::agent(&hub.config, &body.cluster, text.expose_secret());
+    let response = TokenResponse {
+        token: text.expose_secret().to_owned(),
+        cluster: body.cluster,
+        expires_at: from_ms(expires_at_ms),
+        hub_url: hub.config.agent_url(),
+        manifest,
+    };
+    Ok((StatusCode::CREATED, axum::Json(response)))
+}
+
+/// All enrolments.
+#[utoipa::path(get, path = "/api/agents", tag = "agents", responses((status = 200, body = AgentList), (status = 403, body = Problem)))]
+pub async fn list(State(hub): State<Arc<Hub>>, _: Administrator) -> Answer<axum::Json<AgentList>> {
+    let connections = hub.tunnels.connections();
+    let view = |agent: Agent| {
+        let open = connections.iter().filter(|connection| connection.owner == agent.id.0).count();
+        let status = match (agent.revoked_at_ms, open) {
+            (Some(_), _) => "revoked",
+            (None, 0) => "disconnected",
+            (None, _) => "connected",
+        };
+        AgentView {
+            id: agent.id,
+            cluster: agent.cluster_name,
+            status: status.to_owned(),
+            connections: open,
+            enrolled_at: from_ms(agent.enrolled_at_ms),
+            certificate_expires_at: from_ms(agent.not_after_ms),
+            last_seen: agent.last_seen_ms.map(from_ms),
+        }
+    };
+    Ok(axum::Json(AgentList { agents: hub.store.list_agents().await?.into_iter().map(view).collect() }))
+}
+
+/// Revokes the agents of a cluster. Their live connections are cut at once and their certificates hold no longer.
+#[utoipa::path(delete, path = "/api/agents/{cluster}", tag = "agents", params(("cluster" = String, Path)), responses(
+    (status = 204), (status = 404, body = Problem)))]
+pub async fn revoke(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(cluster): Path<String>) -> Answer<impl IntoResponse> {
+    let command = format!("revoke agents of {cluster}");
+    let entry = Entry { verb: "agent_revoke", command, route: "/api/agents/{cluster}", target: target(&cluster) };
+    let revoked = hub.trail.act(&caller, entry, hub.store.revoke_agents_of(&cluster)).await?;
+    if revoked.is_empty() {
+        return Err(ApiError::not_found(format!("cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list")));
+    }
+    for agent in revoked {
+        hub.tunnels.disconnect(agent.0);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Trades an enrolment token and a certificate request for a certificate. Also on the agents' listener.
+#[utoipa::path(post, path = "/api/agents/register", tag = "agents", request_body = RegisterRequest, responses(
+    (status = 200, body = Enrolment), (status = 401, body = Problem), (status = 422, body = Problem)))]
+pub async fn register(State(hub): State<Arc<Hub>>, context: RequestContext, Json(body): Json<RegisterRequest>) -> Answer<axum::Json<Enrolment>> {
+    enrol(&hub, &context, body).await.map(axum::Json)
+}
+
+/// Where agents connect; only the agents' listener does it.
+#[utoipa::path(get, path = "/api/agents/connect", tag = "agents", responses((status = 421, body = Problem)))]
+pub async fn connect(State(hub): State<Arc<Hub>>) -> ApiError {
+    let detail = format!("agents connect with their certificate at {}/api/agents/connect", hub.config.agent_url());
+    ApiError::new(StatusCode::MISDIRECTED_REQUEST, Code::Misdirected, detail)
+}
+
+/// Enrols an agent.
+///
+/// # Errors
+/// The token does not hold (one answer for every reason), or the certificate request is not for the token's cluster.
+pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -> Answer<Enrolment> {
+    if let Err(wait) = hub.throttle.check("agent enrolment", context.address) {
+        return Err(ApiError::too_many_requests("too many enrolments from this address; wait and try again", wait.0));
+    }
+    let actor = Actor { email: format!("agent:{}", body.cluster), address: context.address.to_string(), ..Actor::default() };
+    let command = format!("enrol agent of {}", body.cluster);
+    let entry = Entry { verb: "agent_enrol", command, route: "/api/agents/register", target: target(&body.cluster) };
+    // The request is checked before the token is spent: a mistaken CSR must not cost the operator his token.
+    let agent = AgentId::new();
+    let certificate = match check_cluster_name(&body.cluster) {
+        Ok(()) => issue(hub, &body.csr, &body.cluster, agent)?,
+        Err(_) => return Err(enrolment_refused()),
+    };
+    let token = EnrolmentToken::parse(&body.token).map_err(|_| enrolment_refused());
+    let redeemed = match token {
+        Ok(token) => hub.store.redeem_enrolment_token(&token.secret_hash(), &body.cluster, now_ms()).await?,
+        Err(_) => false,
+    };
+    if !redeemed {
+        hub.trail.record(context, actor, entry, Outcome::Denied, 401, "unknown, spent, expired or other cluster's token").await?;
+        return Err(enrolment_refused());
+    }
+    hub.trail.record(context, actor, entry, Outcome::Succeeded, 200, "").await?;
+    let cluster_id = hub.store.ensure_agent_cluster(&body.cluster).await?;
+    let enrolment = enrolment(hub, agent, cluster_id, &certificate);
+    hub.store
+        .create_agent(&Agent {
+            id: agent,
+            cluster_id,
+            cluster_name: body.cluster,
+            serial: certificate.serial,
+            not_after_ms: enrolment.expires_at.as_millisecond(),
+            enrolled_at_ms: now_ms(),
+            revoked_at_ms: None,
+            last_seen_ms: None,
+        })
+        .await?;
+    if !body.metadata.is_empty() {
+        hub.store.set_metadata(cluster_id, &body.metadata).await?;
+    }
+    hub.clusters.reload(&hub.store).await?;
+    Ok(enrolment)
+}
+
+/// Gives a known agent its next certificate.
+///
+/// # Errors
+/// The certificate request is not for the agent's cluster.
+pub async fn renew(hub: &Hub, agent: &Agent, csr: &str) -> Answer<Enrolment> {
+    let certificate = issue(hub, csr, &agent.cluster_name, agent.id)?;
+    let enrolment = enrolment(hub, agent.id, agent.cluster_id, &certificate);
+    hub.store.record_certificate(agent.id, &certificate.serial, enrolment.expires_at.as_millisecond()).await?;
+    Ok(enrolment)
+}
+
+fn issue(hub: &Hub, csr: &str, cluster: &str, agent: AgentId) -> Answer<IssuedClient> {
+    let ttl = hub.config.agents.certificate_expiry.0;
+    hub.ca.issue_client(csr, cluster, &agent_uri(agent), ttl).map_err(|error: PkiError| ApiError::invalid(format!("the certificate request is refused: {error}")))
+}
+
+/// The URI name that binds a certificate to an enrolment.
+#[must_use]
+pub fn agent_uri(agent: AgentId) -> String {
+    format!("flotilla:agent:{agent}")
+}
+
+fn enrolment(hub: &Hub, agent_id: AgentId, cluster_id: ClusterId, certificate: &IssuedClient) -> Enrolment {
+    let not_after = certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Enrolment {
+        agent_id,
+        cluster_id,
+        certificate: certificate.certificate_pem.clone(),
+        ca: hub.ca.certificate_pem().to_owned(),
+        expires_at: from_ms(i64::try_from(not_after.as_millis()).unwrap_or(i64::MAX)),
+    }
+}
+
+fn enrolment_refused() -> ApiError {
+    let detail = "the enrolment token does not hold for this cluster: it is unknown, spent or older than 15 minutes; \
+        make a new one with: flotilla agents token CLUSTER";
+    ApiError::new(StatusCode::UNAUTHORIZED, Code::EnrolmentRefused, detail)
+}
+
+fn target(name: &str) -> Target {
+    Target { cluster: name.to_owned(), ..Target::default() }
+}

@@ -1,0 +1,130 @@
+//! `/k8s/clusters/{cluster}/*`: the full Kubernetes API of each cluster, for any client. The steps are those of
+//! DESIGN's path of a request; the types make it impossible to skip one.
+//!
+//! Must not know: how a cluster is reached, what a rule means, how a row is written.
+
+use std::sync::Arc;
+
+use flotilla_cluster::gate::UpgradeGuard;
+use flotilla_cluster::request::{ClusterRef, ClusterRequest, RequestContext as ClusterContext};
+use flotilla_cluster::request_info::classify;
+use flotilla_cluster::status_of::StatusError;
+use flotilla_cluster::{Body, full};
+use flotilla_identity::authn::AuthnError;
+use flotilla_identity::principal::Principal;
+use flotilla_tunnel::upgrade;
+use flotilla_types::status::Status;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+
+use crate::error::whole_seconds;
+use crate::hub::Hub;
+use crate::request::RequestContext;
+use crate::request::caller::{bearer, sign_in_again};
+
+/// Where the gateway is mounted.
+pub const PREFIX: &str = "/k8s/clusters/";
+
+/// The route's pattern, as audit rows and logs name it.
+const ROUTE: &str = "/k8s/clusters/{cluster}/*";
+
+/// Serves one request to a cluster.
+pub async fn handle(hub: &Arc<Hub>, request: Request<Body>, context: &RequestContext) -> Response<Body> {
+    match proxy(hub, request, context).await {
+        Ok(response) => response,
+        Err(error) => render(&error),
+    }
+}
+
+async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestContext) -> Result<Response<Body>, StatusError> {
+    flotilla_cluster::gate::refuse_smuggled_headers(request.headers())?;
+    let principal = authenticate(hub, &request).await?;
+    let (cluster, target) = split(hub, &principal, request.uri())?;
+    let info = classify(request.method(), target.as_str())?;
+    *request.uri_mut() = Uri::from(target);
+
+    let client_upgrade = upgrade::token(request.headers()).map(|_| hyper::upgrade::on(&mut request));
+    let context = ClusterContext { request_id: context.request_id.clone(), route: ROUTE, address: context.address };
+    let request = ClusterRequest { cluster, info, http: request };
+    let authorized = match hub.gate.authorize(&principal, request, &context) {
+        Ok(authorized) => authorized,
+        Err(denied) => {
+            hub.gate.audit_denied(&principal, &denied, &context).await?;
+            return Err(denied.into());
+        }
+    };
+    let audited = hub.gate.audit(authorized).await?;
+    let mut response = hub.transport.send(audited).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        splice(&mut response, client_upgrade)?;
+    }
+    Ok(response)
+}
+
+async fn authenticate(hub: &Hub, request: &Request<Body>) -> Result<Principal, StatusError> {
+    let Some(token) = bearer(request.headers()) else {
+        return Err(StatusError::unauthorized("the hub needs a bearer token; make a kubeconfig with: flotilla kubeconfig"));
+    };
+    hub.authenticator.authenticate(token).await.map_err(|error| match error {
+        AuthnError::Unavailable(cause) => {
+            tracing::error!(%cause, "sessions cannot be looked up");
+            StatusError::unavailable("the hub cannot look up sessions at this moment; try again")
+        }
+        refused => StatusError::unauthorized(sign_in_again(&refused)),
+    })
+}
+
+/// The cluster that the path names, if the caller may see it, and the target at its API server with every byte as
+/// the client sent it.
+fn split(hub: &Hub, principal: &Principal, uri: &Uri) -> Result<(ClusterRef, PathAndQuery), StatusError> {
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (name, target) = rest.split_at(end);
+    let seen = |cluster: &ClusterRef| hub.policy.load().sees_cluster(principal.roles(), &cluster.name);
+    let cluster = hub.clusters.find(name).filter(seen).ok_or_else(|| StatusError::unknown_cluster(name))?;
+    let target = match target.as_bytes().first() {
+        Some(b'/') => target.parse(),
+        _ => format!("/{target}").parse(),
+    };
+    Ok((cluster, target.map_err(|_| StatusError::bad_request("the path is not one that the Kubernetes API has"))?))
+}
+
+/// Joins the client's connection with the cluster's, and tells the audit log how much went each way.
+fn splice(response: &mut Response<Body>, client: Option<hyper::upgrade::OnUpgrade>) -> Result<(), StatusError> {
+    let (Some(client), Some(cluster)) = (client, response.extensions_mut().remove::<hyper::upgrade::OnUpgrade>()) else {
+        return Err(StatusError::bad_gateway("the cluster switched protocols without being asked"));
+    };
+    let guard = response.extensions_mut().remove::<UpgradeGuard>();
+    tokio::spawn(async move {
+        let (client, cluster) = match tokio::try_join!(client, cluster) {
+            Ok(pair) => pair,
+            Err(error) => return tracing::debug!(%error, "an upgraded connection ended before it began"),
+        };
+        let ended = upgrade::splice(TokioIo::new(client), TokioIo::new(cluster)).await;
+        if let Some(guard) = guard {
+            guard.finish(&ended);
+        }
+    });
+    Ok(())
+}
+
+/// The answer to a handler's panic.
+#[must_use]
+pub fn panicked() -> Response<Body> {
+    render(&StatusError::internal("the hub failed; its administrator finds the cause in its log under the request id"))
+}
+
+fn render(error: &StatusError) -> Response<Body> {
+    let status: &Status = &error.status;
+    let body = serde_json::to_vec(status).unwrap_or_default();
+    let mut response = Response::new(full(body));
+    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
+    }
+    response
+}

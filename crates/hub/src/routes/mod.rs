@@ -1,0 +1,92 @@
+//! The table of contents of the people's API. Every route stands here once; its document (OpenAPI 3.1)
+//! is made from the same line. Aliases are in `mount`.
+//!
+//! Must not know: how anything is done.
+
+pub mod agents;
+pub mod audit;
+pub mod auth;
+pub mod clusters;
+pub mod gateway;
+pub mod meta;
+pub mod roles;
+pub mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::hub::Hub;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Flotilla", description = "One hub for every Kubernetes cluster of an organisation. Errors are problem details (RFC 9457). \
+        The Kubernetes API of each cluster is at /k8s/clusters/{cluster}/."),
+    tags(
+        (name = "auth", description = "Sign-in"),
+        (name = "clusters", description = "Clusters and commands on them"),
+        (name = "users", description = "Accounts"),
+        (name = "roles", description = "Policy"),
+        (name = "agents", description = "Enrolment of agents"),
+        (name = "audit", description = "Who did what"),
+        (name = "hub", description = "The hub itself"),
+    )
+)]
+struct Document;
+
+fn documented() -> OpenApiRouter<Arc<Hub>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::change_password))
+        .routes(routes!(meta::whoami))
+        .routes(routes!(clusters::list, clusters::create))
+        .routes(routes!(clusters::remove))
+        .routes(routes!(clusters::exec))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::remove))
+        .routes(routes!(users::set_roles))
+        .routes(routes!(users::reset_password))
+        .routes(routes!(roles::list, roles::create))
+        .routes(routes!(roles::replace, roles::remove))
+        .routes(routes!(agents::create_token))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::revoke))
+        .routes(routes!(agents::register))
+        .routes(routes!(agents::connect))
+        .routes(routes!(audit::list))
+        .routes(routes!(meta::config))
+        .routes(routes!(meta::jwks))
+        .routes(routes!(meta::health))
+        .routes(routes!(meta::healthz))
+        .routes(routes!(meta::readyz))
+        .routes(routes!(meta::openapi))
+}
+
+/// The router of the people's listener.
+pub fn router(hub: Arc<Hub>) -> Router {
+    let (router, _) = documented().split_for_parts();
+    router
+        .fallback(|| async { ApiError::not_found("there is no such path; the API is described at /api/openapi.json") })
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(hub)
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi_document() -> utoipa::openapi::OpenApi {
+    documented().split_for_parts().1
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(
+        http::StatusCode::METHOD_NOT_ALLOWED,
+        flotilla_types::problem::Code::MethodNotAllowed,
+        "this path does not take this method; the API is described at /api/openapi.json",
+    )
+}

@@ -1,0 +1,68 @@
+//! What the hub does by itself: watches the roles file, rotates signing keys, renews its own certificate,
+//! notes which clusters are reached.
+//!
+//! Must not know: requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_types::time::now_ms;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bootstrap;
+use crate::hub::Hub;
+
+/// How often the roles file is looked at.
+const ROLES_FILE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads the roles file again when it changes, or on SIGHUP.
+pub async fn watch_roles_file(hub: Arc<Hub>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return tracing::error!("SIGHUP cannot be listened for");
+    };
+    let mut seen = hub.roles.file_changed_at();
+    loop {
+        let asked = tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(ROLES_FILE_INTERVAL) => false,
+        };
+        let now = hub.roles.file_changed_at();
+        if !asked && now == seen {
+            continue;
+        }
+        seen = now;
+        match hub.roles.reload_file() {
+            Ok(()) => {
+                hub.authenticator.forget_all();
+                tracing::info!("roles file read again");
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the roles file cannot be used; the roles stay as they were"),
+        }
+    }
+}
+
+/// Takes up roles, clusters and keys that changed in the database (another hub, a command), and replaces keys
+/// that are too old.
+pub async fn follow_store(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(60);
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = refresh(&hub).await {
+            tracing::warn!(error = format!("{error:#}"), "the store could not be followed; trying again");
+        }
+    }
+}
+
+async fn refresh(hub: &Hub) -> anyhow::Result<()> {
+    hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
+    hub.roles.set_database(hub.store.list_roles().await?)?;
+    hub.clusters.reload(&hub.store).await?;
+    let clusters = hub.store.list_clusters().await?;
+    let reached: Vec<_> = clusters.iter().filter(|cluster| hub.backends.is_connected(&cluster.name)).map(|cluster| (cluster.id, now_ms())).collect();
+    hub.store.touch(&reached).await?;
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! What a caller may do in which cluster: the contract of roles, and the one evaluator of it.
+//!
+//! The hub asks here for the *real* Kubernetes API call, as classified from method and path, never
+//! for the words of a command line. What is allowed here is then decided once more by the cluster's
+//! own RBAC, under the caller's own name.
+//!
+//! # The contract
+//!
+//! A person holds roles, a role has rules ([`flotilla_types::policy::ClusterRule`]). A call is
+//! allowed when **one** rule of one role held matches it in **every** field. There is no order and
+//! there are no denying rules: a rule more never takes anything away.
+//!
+//! **Patterns.** `*` stands for any run of characters (also none) except `/`. Everything else is
+//! literal; there are no other metacharacters. A list matches when any of its patterns does.
+//!
+//! **Clusters.** The rules whose `name` matches the cluster *reach* it. Someone whom no rule reaches
+//! does not see the cluster at all: the answer is [`Decision::Invisible`], as if it did not exist.
+//!
+//! **Namespaces** match the namespace of the call. (The namespace of a call on a Namespace object is
+//! its name.) A call outside any namespace (a cluster-scoped object, a list over all namespaces)
+//! needs the pattern `*`, exactly.
+//!
+//! **Resources** are plurals. The lone pattern `*` is everything, subresources included. `pods` is
+//! pods and nothing below; subresources are named after a slash: `pods/status`, `*/scale`, `pods/*`.
+//!
+//! **Verbs** are those of the API server: `get list watch create update patch delete
+//! deletecollection`; `*` is all of these and all actions. Words that stand for several:
+//! `describe` = get, list; `apply` = get, create, patch; `edit` = get, patch, update.
+//!
+//! **Actions** are words beside the verbs, and `resources: [pods]` is enough for them:
+//!
+//! | word | covers |
+//! |---|---|
+//! | `logs` | get on `<resource>/log` |
+//! | `exec`, `attach`, `port-forward` (also `portforward`) | `<resource>/exec`, `/attach`, `/portforward`, by any method |
+//! | `proxy` | `<resource>/proxy`, any verb |
+//! | `scale` | get, update, patch on `<resource>/scale` |
+//!
+//! Reading is not acting: `get` on `*` allows **no** exec, attach, port-forward or proxy (an exec
+//! over WebSocket *is* a GET) and reads **no** logs. These need their word, or the verb `*`, or a
+//! resource pattern that names the subresource literally after the slash, together with
+//! - `create` for exec, attach and port-forward, whatever the method of the call;
+//! - the verb of the call for `log` and `proxy` (`get` on `pods/log`, `update` on `services/proxy`).
+//!
+//! **API groups**: patterns; the empty string is the core group.
+//!
+//! **Names**: empty means any, and none (lists, creations). Otherwise the call must carry a name
+//! that matches.
+//!
+//! **Open to whoever reaches a cluster**, because kubectl cannot start without: reviews of oneself
+//! (`create` of `selfsubjectaccessreviews`, `selfsubjectrulesreviews`, `selfsubjectreviews`), and
+//! `get` or `head` of discovery, OpenAPI, version, health and the OIDC discovery documents.
+//!
+//! **Other paths** outside the resource API need `non_resource_urls` (patterns; a lone `*` is every
+//! path) with the method as verb (`get` includes `head`), or a rule that allows everything. As in
+//! Kubernetes, a rule with `non_resource_urls` covers these paths and nothing else. A path with a dot
+//! segment or an empty segment inside is never allowed.
+//!
+//! # Example
+//!
+//! ```yaml
+//! name: team-a
+//! clusters:
+//!   - name: "dev-*"
+//!     namespaces: ["team-a", "team-a-*"]
+//!     verbs: [get, list, watch, create, update, patch, delete, logs, exec]
+//!     resources: [pods, deployments, "*/scale"]
+//!   - name: "prod-*"
+//!     verbs: [get, list, watch]
+//!     resources: [pods, nodes]
+//! ```
+//!
+//! | call | decision |
+//! |---|---|
+//! | `kubectl get pods -n team-a` in dev-1 | allowed by `team-a#1` |
+//! | `kubectl exec -n team-a-x ...` in dev-1 | allowed by `team-a#1`, thanks to the word `exec` |
+//! | `kubectl get pods -A` in dev-1 | denied: the namespaces of `team-a#1` do not contain `*` |
+//! | `kubectl get pods -A` in prod-1 | allowed by `team-a#2`, whose namespaces are `*` by default |
+//! | `kubectl logs ...` in prod-1 | denied: reading is not acting |
+//! | `kubectl scale deploy ...` in dev-1 | allowed by `team-a#1`, `*/scale` |
+//! | anything in staging | invisible |
+//!
+//! # Not promised
+//! An aggregated API can call a console anything it likes (`virtualmachineinstances/console`); only
+//! the subresources named above are known to act through a GET. Grant `*` with care.
+//!
+//! Must not know: HTTP, who the caller is, where roles are kept.
+
+mod builtin;
+mod compile;
+mod explain;
+mod open;
+mod pattern;
+mod rule;
+mod words;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use flotilla_types::api::{Permission, RoleView};
+use flotilla_types::policy::{ClusterRule, Role};
+
+pub use builtin::built_in_roles;
+pub use compile::{PolicyError, compile};
+use pattern::Pattern;
+use rule::{Query, Rights};
+
+/// Where a role is written. Of several roles with one name the one in the file counts, then the
+/// built-in one, then the one in the database; the others are hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// In the roles file. Changed there, read again by itself.
+    File,
+    /// In the program.
+    BuiltIn,
+    /// In the database. The only ones that the API can change.
+    Database,
+}
+
+impl Source {
+    /// The word used in [`RoleView::source`].
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::BuiltIn => "built-in",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// One call on one cluster, as the API server itself would classify it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// The API server's verb; the lower-case method for a path outside the resource API.
+    pub verb: &'a str,
+    /// API group; empty for the core group.
+    pub api_group: &'a str,
+    /// Plural of the resource; empty for a path outside the resource API.
+    pub resource: &'a str,
+    /// Subresource, or empty.
+    pub subresource: &'a str,
+    /// Namespace; empty for cluster-scoped objects and lists over all namespaces.
+    pub namespace: &'a str,
+    /// Name of the object; empty for lists and creations.
+    pub name: &'a str,
+    /// The path, outside the resource API; empty for resources.
+    pub path: &'a str,
+}
+
+/// What the policy says to an [`Action`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The hub lets it through; the cluster's RBAC decides again.
+    Allowed {
+        /// The rule that allows it: role and number of the rule, counted from one (`developer#2`);
+        /// `open` for what is open to whoever reaches the cluster.
+        rule: Arc<str>,
+    },
+    /// Refused.
+    Denied {
+        /// The missing right and the rule that comes closest, for a person to read.
+        reason: String,
+    },
+    /// No rule reaches the cluster: answer as if it did not exist.
+    Invisible,
+}
+
+impl Decision {
+    /// Whether it is [`Decision::Allowed`].
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// A set of roles, checked and prepared so that a decision takes about a microsecond. Immutable:
+/// a change of roles compiles a new one.
+pub struct PolicySet {
+    roles: HashMap<Box<str>, CompiledRole>,
+    open: Arc<str>,
+}
+
+struct CompiledRole {
+    rules: Vec<CompiledRule>,
+    source: Source,
+    administrator: bool,
+    /// As it was written, for people to read.
+    role: Role,
+}
+
+struct CompiledRule {
+    /// `developer#2`.
+    label: Arc<str>,
+    cluster: Pattern,
+    rights: Rights,
+}
+
+impl PolicySet {
+    /// Decides one call for someone who holds `roles`. Names of roles that do not exist give
+    /// nothing.
+    #[must_use]
+    pub fn decide(&self, roles: &[String], action: &Action<'_>) -> Decision {
+        let query = Query::new(action);
+        let mut reached = false;
+        for rule in self.reaching(roles, action.cluster) {
+            reached = true;
+            if rule.rights.allow(&query) {
+                return Decision::Allowed { rule: rule.label.clone() };
+            }
+        }
+        if !reached {
+            return Decision::Invisible;
+        }
+        if open::is_open(action) {
+            return Decision::Allowed { rule: self.open.clone() };
+        }
+        Decision::Denied { reason: self.explain(roles, &query) }
+    }
+
+    /// Whether a holder of `roles` may know that the cluster exists.
+    #[must_use]
+    pub fn sees_cluster(&self, roles: &[String], cluster: &str) -> bool {
+        self.reaching(roles, cluster).next().is_some()
+    }
+
+    /// Whether a holder of `roles` administers the hub itself.
+    #[must_use]
+    pub fn is_administrator(&self, roles: &[String]) -> bool {
+        self.held(roles).any(|role| role.administrator)
+    }
+
+    /// The groups with which a holder of `roles` arrives in `cluster`: `flotilla:role:<name>` and the
+    /// role's own groups, for each role that reaches it. Sorted, without repetitions; none of them
+    /// begins with `system:`.
+    #[must_use]
+    pub fn groups_for(&self, roles: &[String], cluster: &str) -> Vec<String> {
+        let mut groups = Vec::new();
+        for role in self.held(roles).filter(|role| role.reaches(cluster)) {
+            groups.push(format!("flotilla:role:{}", role.role.name));
+            groups.extend(role.role.groups.iter().cloned());
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// Every rule of every role held, as written.
+    #[must_use]
+    pub fn permissions(&self, roles: &[String]) -> Vec<Permission> {
+        let of_role = |role: &Role| {
+            let permission = |rule: &ClusterRule| Permission { role: role.name.clone(), rule: rule.clone() };
+            role.clusters.iter().map(permission).collect::<Vec<_>>()
+        };
+        self.held(roles).flat_map(|role| of_role(&role.role)).collect()
+    }
+
+    /// All roles that count, by name.
+    #[must_use]
+    pub fn roles(&self) -> Vec<RoleView> {
+        let view = |role: &CompiledRole| RoleView { role: role.role.clone(), source: role.source.as_str().to_owned() };
+        let mut views: Vec<RoleView> = self.roles.values().map(view).collect();
+        views.sort_unstable_by(|a, b| a.role.name.cmp(&b.role.name));
+        views
+    }
+
+    /// Whether there is a role of this name.
+    #[must_use]
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.contains_key(name)
+    }
+
+    fn held<'a>(&'a self, roles: &'a [String]) -> impl Iterator<Item = &'a CompiledRole> {
+        roles.iter().filter_map(|name| self.roles.get(name.as_str()))
+    }
+
+    fn reaching<'a>(&'a self, roles: &'a [String], cluster: &'a str) -> impl Iterator<Item = &'a CompiledRule> {
+        self.held(roles).flat_map(|role| &role.rules).filter(move |rule| rule.cluster.matches(cluster))
+    }
+
+    fn explain(&self, roles: &[String], query: &Query<'_>) -> String {
+        let written = |rule: &CompiledRule| {
+            let (role, number) = rule.label.rsplit_once('#')?;
+            let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+            self.roles.get(role)?.role.clusters.get(index)
+        };
+        let candidates = self
+            .reaching(roles, query.action.cluster)
+            .filter_map(|rule| Some((&*rule.label, written(rule)?, &rule.rights)));
+        explain::denial(query, candidates)
+    }
+}
+
+impl CompiledRole {
+    fn reaches(&self, cluster: &str) -> bool {
+        self.rules.iter().any(|rule| rule.cluster.matches(cluster))
+    }
+}
+
+#[cfg(test)]
+mod tests;

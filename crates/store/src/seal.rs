@@ -1,0 +1,330 @@
+//! Envelope encryption of single columns.
+//!
+//! Each value gets a data key (DEK) of its own, 256 random bits; AES-256-GCM encrypts the value under the DEK
+//! and the DEK under a key-encryption key (KEK), which comes from outside the database. Text form:
+//!
+//! ```text
+//! s1.<id of the KEK>.<base64url(nonce || encrypted DEK || tag)>.<base64url(nonce || encrypted value || tag)>
+//! ```
+//!
+//! Both layers authenticate the place of the value (table, column, row id), so a sealed value that is copied
+//! to another row does not open there. Nonces are random; a KEK is good for 2^32 values (NIST SP 800-38D 8.3).
+//!
+//! Guarantees: who has the database but not the KEK learns lengths only; a changed or moved value is refused.
+//! Does not guarantee: that an old value of the same place is not put back.
+//!
+//! Must not know: which columns are sealed.
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use secrecy::SecretString;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+const VERSION: &str = "s1";
+const KEY_LEN: usize = 32;
+
+/// Why a value could not be sealed or opened. Never says anything of the value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// The list of keys cannot be used.
+    #[error("the key-encryption keys cannot be used: {0}")]
+    Keys(&'static str),
+    /// The text is not of the form that this version writes.
+    #[error("the sealed value is not of a known form")]
+    Malformed,
+    /// The KEK that sealed it is not among the configured ones.
+    #[error("the sealed value needs key {id:?}; add that key again")]
+    UnknownKey {
+        /// Id of the missing KEK.
+        id: String,
+    },
+    /// It does not open: another key of the same id, another row's value, or a changed one.
+    #[error("the sealed value does not open here: it was changed, moved, or sealed with another key of the same id")]
+    Refused,
+    /// The cryptographic library failed, for example for want of randomness.
+    #[error("encryption failed")]
+    Failed,
+}
+
+/// A key-encryption key and the id under which sealed values name it.
+#[derive(Clone)]
+pub struct Kek {
+    id: String,
+    key: Zeroizing<[u8; KEY_LEN]>,
+}
+
+impl std::fmt::Debug for Kek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kek").field("id", &self.id).field("key", &"[redacted]").finish()
+    }
+}
+
+impl Kek {
+    /// A key from its 32 bytes.
+    ///
+    /// # Errors
+    /// The id is not 1 to 32 of `A-Z a-z 0-9 _ -`.
+    pub fn new(id: &str, key: [u8; KEY_LEN]) -> Result<Self, SealError> {
+        let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if (1..=32).contains(&id.len()) && id.bytes().all(ok) {
+            Ok(Self { id: id.to_owned(), key: Zeroizing::new(key) })
+        } else {
+            Err(SealError::Keys("an id is 1 to 32 letters, digits, '-' and '_'"))
+        }
+    }
+
+    /// A new random key.
+    ///
+    /// # Errors
+    /// As [`Kek::new`], or the system gave no randomness.
+    pub fn generate(id: &str) -> Result<Self, SealError> {
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_| SealError::Failed)?;
+        Self::new(id, *key)
+    }
+
+    /// Reads the form that [`Kek::to_base64`] writes; surrounding white space is ignored.
+    ///
+    /// # Errors
+    /// It is not base64 (standard or URL alphabet, with or without padding) of 32 bytes.
+    pub fn from_base64(id: &str, text: &str) -> Result<Self, SealError> {
+        let plain: Zeroizing<String> =
+            Zeroizing::new(text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_"));
+        let bytes = Zeroizing::new(BASE64.decode(plain.as_bytes()).unwrap_or_default());
+        let key = bytes.as_slice().try_into();
+        Self::new(id, key.map_err(|_| SealError::Keys("a key is 32 bytes in base64 (openssl rand -base64 32)"))?)
+    }
+
+    /// The key as base64url, for the file in which it is kept.
+    #[must_use]
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(self.key.as_slice()))
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Where a sealed value belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Table.
+    pub table: &'static str,
+    /// Column.
+    pub column: &'static str,
+    /// The row's primary key.
+    pub row: &'a str,
+}
+
+/// Seals and opens values. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sealer {
+    /// Oldest first; never empty.
+    keys: Arc<[Kek]>,
+}
+
+impl Sealer {
+    /// A sealer with these keys, oldest first: the last one seals, all of them open.
+    ///
+    /// # Errors
+    /// There is no key, or two have the same id.
+    pub fn new(keys: Vec<Kek>) -> Result<Self, SealError> {
+        if keys.is_empty() {
+            return Err(SealError::Keys("at least one is needed"));
+        }
+        let twice = |(i, key): (usize, &Kek)| keys.iter().take(i).any(|other| other.id == key.id);
+        if keys.iter().enumerate().any(twice) {
+            return Err(SealError::Keys("two have the same id"));
+        }
+        Ok(Self { keys: keys.into() })
+    }
+
+    /// Seals `plain` for `place` with the newest key.
+    ///
+    /// # Errors
+    /// [`SealError::Failed`].
+    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, SealError> {
+        let kek = self.keys.last().ok_or(SealError::Failed)?;
+        let mut dek = Zeroizing::new([0; KEY_LEN]);
+        aws_lc_rs::rand::fill(dek.as_mut_slice()).map_err(|_| SealError::Failed)?;
+        let wrapped = encrypt(&kek.key, &context("dek", &kek.id, place), dek.as_slice())?;
+        let value = encrypt(&dek, &context("value", &kek.id, place), plain)?;
+        Ok(format!("{VERSION}.{}.{}.{}", kek.id, BASE64.encode(wrapped), BASE64.encode(value)))
+    }
+
+    /// Opens what [`Sealer::seal`] made for the same place.
+    ///
+    /// # Errors
+    /// [`SealError::Malformed`], [`SealError::UnknownKey`] or [`SealError::Refused`].
+    pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let mut parts = sealed.split('.');
+        let (Some(VERSION), Some(id), Some(dek), Some(value), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(SealError::Malformed);
+        };
+        let kek = self.keys.iter().find(|key| key.id == id);
+        let kek = kek.ok_or_else(|| SealError::UnknownKey { id: id.chars().take(32).collect() })?;
+        let dek = decrypt(&kek.key, &context("dek", id, place), dek)?;
+        let dek = Zeroizing::new(<[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?);
+        decrypt(&dek, &context("value", id, place), value)
+    }
+
+    /// [`Sealer::open`] for values that are text.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`]; [`SealError::Malformed`] when it is not UTF-8.
+    pub fn open_text(&self, place: Place<'_>, sealed: &str) -> Result<SecretString, SealError> {
+        let bytes = self.open(place, sealed)?;
+        std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| SealError::Malformed)
+    }
+
+    /// Whether a value was sealed with an older key and should be sealed again.
+    #[must_use]
+    pub fn is_stale(&self, sealed: &str) -> bool {
+        let newest = self.keys.last().map(Kek::id);
+        sealed.split('.').nth(1) != newest
+    }
+}
+
+/// Associated data: each part preceded by its length, so that no two lists of parts give the same bytes.
+fn context(layer: &str, kek: &str, place: Place<'_>) -> Vec<u8> {
+    let parts = ["flotilla-seal-1", layer, kek, place.table, place.column, place.row];
+    let length = |part: &str| (part.len() as u64).to_be_bytes();
+    parts.iter().flat_map(|part| length(part).into_iter().chain(part.bytes())).collect()
+}
+
+fn cipher(key: &[u8; KEY_LEN]) -> Result<RandomizedNonceKey, SealError> {
+    RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| SealError::Failed)
+}
+
+/// `nonce || ciphertext || tag`.
+fn encrypt(key: &[u8; KEY_LEN], context: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
+    // Room for the tag, so that appending it leaves no copy of the plain text behind.
+    let mut buffer = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
+    buffer.extend_from_slice(plain);
+    let nonce = cipher(key)?
+        .seal_in_place_append_tag(Aad::from(context), &mut *buffer)
+        .map_err(|_| SealError::Failed)?;
+    Ok([nonce.as_ref().as_slice(), &buffer].concat())
+}
+
+fn decrypt(key: &[u8; KEY_LEN], context: &[u8], text: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let bytes = BASE64.decode(text).map_err(|_| SealError::Malformed)?;
+    let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Malformed)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Malformed)?;
+    let mut buffer = Zeroizing::new(sealed.to_vec());
+    let length = cipher(key)?
+        .open_in_place(nonce, Aad::from(context), &mut buffer)
+        .map_err(|_| SealError::Refused)?
+        .len();
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(row: &str) -> Place<'_> {
+        Place { table: "clusters", column: "credential", row }
+    }
+
+    fn sealer(ids: &[&str]) -> Sealer {
+        Sealer::new(ids.iter().map(|id| Kek::generate(id).unwrap()).collect()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn opens_what_it_sealed(plain: Vec<u8>, row in "\\PC{0,40}") {
+            let sealer = sealer(&["a"]);
+            let sealed = sealer.seal(place(&row), &plain).unwrap();
+            prop_assert_eq!(sealer.open(place(&row), &sealed).unwrap().as_slice(), plain.as_slice());
+        }
+
+        #[test]
+        fn refuses_any_changed_character(plain: Vec<u8>, at: prop::sample::Index, to in "[A-Za-z0-9_.-]") {
+            let sealer = sealer(&["a"]);
+            let sealed = sealer.seal(place("1"), &plain).unwrap();
+            let at = at.index(sealed.len());
+            let mut changed = sealed.clone();
+            changed.replace_range(at..=at, &to);
+            prop_assume!(changed != sealed);
+            prop_assert!(sealer.open(place("1"), &changed).is_err());
+        }
+
+        #[test]
+        fn survives_any_text(text in "\\PC{0,200}") {
+            prop_assert!(sealer(&["a"]).open(place("1"), &text).is_err());
+        }
+    }
+
+    #[test]
+    fn a_value_opens_in_its_own_place_only() {
+        let sealer = sealer(&["a"]);
+        let sealed = sealer.seal(place("1"), b"secret").unwrap();
+        assert_eq!(sealer.open(place("2"), &sealed), Err(SealError::Refused));
+        let column = Place { column: "other", ..place("1") };
+        assert_eq!(sealer.open(column, &sealed), Err(SealError::Refused));
+        let table = Place { table: "signing_keys", ..place("1") };
+        assert_eq!(sealer.open(table, &sealed), Err(SealError::Refused));
+    }
+
+    #[test]
+    fn halves_of_two_values_do_not_mix() {
+        let sealer = sealer(&["a"]);
+        let one = sealer.seal(place("1"), b"one").unwrap();
+        let two = sealer.seal(place("1"), b"two").unwrap();
+        let (head, _) = one.rsplit_once('.').unwrap();
+        let (_, tail) = two.rsplit_once('.').unwrap();
+        assert_eq!(sealer.open(place("1"), &format!("{head}.{tail}")), Err(SealError::Refused));
+    }
+
+    #[test]
+    fn wrong_and_missing_keys() {
+        let sealed = sealer(&["a"]).seal(place("1"), b"secret").unwrap();
+        assert_eq!(sealer(&["a"]).open(place("1"), &sealed), Err(SealError::Refused));
+        assert_eq!(sealer(&["b"]).open(place("1"), &sealed), Err(SealError::UnknownKey { id: "a".into() }));
+    }
+
+    #[test]
+    fn the_newest_key_seals_and_all_open() {
+        let (old, new) = (Kek::generate("old").unwrap(), Kek::generate("new").unwrap());
+        let before = Sealer::new(vec![old.clone()]).unwrap();
+        let both = Sealer::new(vec![old, new.clone()]).unwrap();
+        let after = Sealer::new(vec![new]).unwrap();
+        let first = before.seal(place("1"), b"secret").unwrap();
+        assert!(both.is_stale(&first));
+        let second = both.seal(place("1"), &both.open(place("1"), &first).unwrap()).unwrap();
+        assert!(!both.is_stale(&second));
+        assert_eq!(after.open(place("1"), &second).unwrap().as_slice(), b"secret");
+    }
+
+    #[test]
+    fn equal_values_look_different() {
+        let sealer = sealer(&["a"]);
+        assert_ne!(sealer.seal(place("1"), b"x").unwrap(), sealer.seal(place("1"), b"x").unwrap());
+    }
+
+    #[test]
+    fn keys_are_checked_and_stay_secret() {
+        assert!(Sealer::new(vec![]).is_err());
+        let key = Kek::new("a", [7; 32]).unwrap();
+        assert!(Sealer::new(vec![key.clone(), key.clone()]).is_err());
+        assert!(Kek::new("a.b", [7; 32]).is_err());
+        assert!(Kek::from_base64("a", "dG9vIHNob3J0").is_err());
+        let again = Kek::from_base64("a", &format!("{}=\n", *key.to_base64())).unwrap();
+        assert_eq!(*again.key, *key.key);
+        let debug = format!("{:?}", Sealer::new(vec![key]).unwrap());
+        assert!(debug.contains("redacted") && !debug.contains("7, 7"), "{debug}");
+    }
+}

@@ -1,0 +1,3 @@
+module flotilla.dev/testbed/tools
+
+go 1.26
