@@ -38,6 +38,6 @@ pub use kwok::{Kwok, KwokOptions};
 pub use metrics_server::MetricsServer;
 pub use node::{Node, install_prerequisites};
 pub use pki::{Authority, KeyAndCertificate};
-pub use process::{Process, Program, wait_until};
+pub use process::{Process, Program, wait_for, wait_until};
 pub use reserve::free_port;
 pub use state::StateDir;

@@ -26,9 +26,15 @@ static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 pub fn free_port() -> Result<u16> {
     for _ in 0..ATTEMPTS {
         let port = fastrand::u16(PORTS);
-        let Some(held) = try_hold("ports", &port.to_string())? else { continue };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
-            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        let Some(held) = try_hold("ports", &port.to_string())? else {
+            continue;
+        };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+            && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+        {
+            HELD.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(held);
             return Ok(port);
         }
     }
@@ -67,9 +73,14 @@ mod tests {
     #[test]
     fn ports_are_distinct_also_between_threads() {
         let threads: Vec<_> = (0..8)
-            .map(|_| std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>()))
+            .map(|_| {
+                std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>())
+            })
             .collect();
-        let ports: Vec<u16> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let ports: Vec<u16> = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
     }
 

@@ -88,7 +88,7 @@ pub(crate) struct Subject {
 }
 
 /// A request that the policy refuses. To be recorded with [`Gate::audit_denied`] and answered with
-/// [`crate::status_of::denied`].
+/// [`crate::status_of::StatusError`].
 #[derive(Debug)]
 pub struct Denied {
     pub(crate) info: RequestInfo,

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use flotilla_store::audit::Pending;
 use flotilla_tunnel::body::{Body, BoxError, boxed};
+use flotilla_tunnel::client::StreamLease;
+use flotilla_tunnel::upgrade::Transferred;
 use flotilla_types::audit::Outcome;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -100,7 +102,8 @@ pub(crate) fn attend(mut response: Response<Body>, mut trail: Option<Trail>, per
         trail.status = status.as_u16();
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        response.extensions_mut().insert(UpgradeGuard::new(trail, permit));
+        let lease = response.extensions_mut().remove::<StreamLease>();
+        response.extensions_mut().insert(UpgradeGuard::new(Held { trail, permit: Some(permit), lease }));
         return response;
     }
     let expected = if head { Some(0) } else { content_length(&response) };
@@ -182,34 +185,40 @@ impl http_body::Body for Attended {
 /// Travels with a `101 Switching Protocols` in the answer's extensions: whoever joins the two connections takes it out
 /// and says how many bytes went through. Dropped without that, the act was aborted.
 #[derive(Clone)]
-pub struct UpgradeGuard(Arc<Mutex<(Option<Trail>, Option<Permit>)>>);
+pub struct UpgradeGuard(Arc<Mutex<Held>>);
+
+/// What ends with an upgraded connection.
+#[derive(Default)]
+struct Held {
+    trail: Option<Trail>,
+    permit: Option<Permit>,
+    /// Counts the stream in its tunnel connection.
+    lease: Option<StreamLease>,
+}
 
 impl UpgradeGuard {
-    fn new(trail: Option<Trail>, permit: Permit) -> Self {
-        Self(Arc::new(Mutex::new((trail, Some(permit)))))
+    fn new(held: Held) -> Self {
+        Self(Arc::new(Mutex::new(held)))
     }
 
-    /// Both directions have ended in order.
-    pub fn finish(&self, sent: u64, received: u64) {
-        let (trail, permit) = self.take();
-        drop(permit);
-        if let Some(mut trail) = trail {
-            trail.bytes = sent + received;
-            trail.ended();
+    /// Both directions have ended, in order or not.
+    pub fn finish(&self, ended: &std::io::Result<Transferred>) {
+        let Some(mut trail) = self.release() else { return };
+        match ended {
+            Ok(transferred) => {
+                trail.bytes = transferred.sent + transferred.received;
+                trail.ended();
+            }
+            Err(error) => {
+                let status = trail.status;
+                trail.record(Outcome::Aborted, status, format!("the connection broke: {error}"));
+            }
         }
     }
 
-    /// The connection broke, or could not be joined.
-    pub fn broken(&self, error: &(dyn std::error::Error + 'static)) {
-        let (trail, permit) = self.take();
-        drop(permit);
-        if let Some(mut trail) = trail {
-            let status = trail.status;
-            trail.record(Outcome::Aborted, status, format!("the connection broke: {error}"));
-        }
-    }
-
-    fn take(&self) -> (Option<Trail>, Option<Permit>) {
-        std::mem::take(&mut *self.0.lock())
+    fn release(&self) -> Option<Trail> {
+        let Held { trail, permit, lease } = std::mem::take(&mut *self.0.lock());
+        drop((permit, lease));
+        trail
     }
 }

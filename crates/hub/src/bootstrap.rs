@@ -9,13 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use aws_lc_rs::{digest, rand};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use aws_lc_rs::digest;
 use flotilla_identity::password;
 use flotilla_identity::token::{Algorithm, KeyMaterial};
-use flotilla_store::seal::Sealer;
-use flotilla_store::{DatabaseConfig, Driver, NewUser, Store};
+use flotilla_store::{DatabaseConfig, Driver, Kek, NewUser, Sealer, SigningKey, Store};
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_types::name::normalize_email;
 use flotilla_types::time::now_ms;
@@ -66,28 +63,20 @@ pub fn certificate_authority(data_dir: &Path) -> anyhow::Result<CertificateAutho
 /// `auth.jwt_secret` is too short, or the key file cannot be read or written.
 pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
     if let Some(secret) = &config.auth.jwt_secret {
-        let secret = secret.0.expose_secret();
+        let secret = secret.expose();
         anyhow::ensure!(secret.len() >= 16, "auth.jwt_secret has {} characters; give at least 16, or leave it out", secret.len());
         // A passphrase is stretched by no more than a hash here: it must be long. The label keeps this use apart.
         let key = digest::digest(&digest::SHA256, format!("flotilla sealing key v1\0{secret}").as_bytes());
-        return sealer_of(key.as_ref());
+        let key: [u8; 32] = key.as_ref().try_into().context("SHA-256 has 32 bytes")?;
+        return Ok(Sealer::new(vec![Kek::new("passphrase", key)?])?);
     }
     let path = config.data_dir.join("seal.key");
     if !path.exists() {
-        let mut key = [0u8; 32];
-        rand::fill(&mut key).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-        write_private(&path, &BASE64.encode(key))?;
+        write_private(&path, &Kek::generate("file")?.to_base64())?;
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let key = BASE64.decode(text.trim()).with_context(|| format!("{} is not a sealing key", path.display()))?;
-    sealer_of(&key)
-}
-
-fn sealer_of(key: &[u8]) -> anyhow::Result<Sealer> {
-    let key: [u8; 32] = key.try_into().map_err(|_| anyhow::anyhow!("a sealing key has 32 bytes, this one {}", key.len()))?;
-    let id = digest::digest(&digest::SHA256, &key);
-    let id: String = id.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Sealer::new(id, key))
+    let key = Kek::from_base64("file", &text).with_context(|| format!("{} is not a sealing key", path.display()))?;
+    Ok(Sealer::new(vec![key])?)
 }
 
 /// Opens the database and brings it up to date.
@@ -97,7 +86,7 @@ fn sealer_of(key: &[u8]) -> anyhow::Result<Sealer> {
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     let driver = if config.database.driver == "postgres" { Driver::Postgres } else { Driver::Sqlite };
     let default_url = || format!("sqlite://{}", config.data_dir.join("hub.db").display());
-    let url = config.database.url.as_ref().map_or_else(default_url, |url| url.0.expose_secret().to_owned());
+    let url = config.database.url.as_ref().map_or_else(default_url, |url| url.expose().to_owned());
     let store = Store::open(&DatabaseConfig { driver, url }, sealer(config)?).await.context("the database cannot be opened")?;
     store.migrate().await.context("the database cannot be brought up to date")?;
     Ok(store)
@@ -118,8 +107,8 @@ pub async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<
     }
     let stored = store.list_signing_keys().await?;
     let now = now_ms();
-    let kept = stored.into_iter().filter(|key| key.retired_at_ms.is_none_or(|at| now - at < RETIRED_KEY_KEPT.as_millis() as i64));
-    let mut own: Vec<KeyMaterial> = kept.map(key_material).collect::<anyhow::Result<_>>()?;
+    let mut own: Vec<KeyMaterial> = stored.iter().map(key_material).collect::<anyhow::Result<_>>()?;
+    own.retain(|key| !key.is_spent(now, RETIRED_KEY_KEPT));
     let wanted: &[Algorithm] = if keys.is_empty() { &[Algorithm::Rs256, Algorithm::EdDsa] } else { &[Algorithm::EdDsa] };
     for algorithm in wanted {
         renew_key(config, store, &mut own, *algorithm, now).await?;
@@ -135,28 +124,28 @@ async fn renew_key(config: &Config, store: &Store, own: &mut Vec<KeyMaterial>, a
         if now - key.created_at_ms < config.auth.key_rotation.as_ms() {
             return Ok(());
         }
-        store.retire_signing_key(&key.kid, now).await?;
+        store.retire_signing_key(&key.kid).await?;
         key.retired_at_ms = Some(now);
         tracing::info!(kid = key.kid, "signing key retired; a new one takes its place");
     }
-    let key = KeyMaterial::generate(algorithm)?;
+    let key = tokio::task::spawn_blocking(move || KeyMaterial::generate(algorithm)).await??;
     store.insert_signing_key(&stored_key(&key)).await?;
     own.push(key);
     Ok(())
 }
 
-fn key_material(stored: flotilla_store::SigningKey) -> anyhow::Result<KeyMaterial> {
-    let mut key = KeyMaterial::from_pem(stored.private_pem.expose_secret()).context("a signing key in the database cannot be used")?;
+fn key_material(stored: &SigningKey) -> anyhow::Result<KeyMaterial> {
+    let mut key = KeyMaterial::from_pem(stored.private_key.expose_secret()).context("a signing key in the database cannot be used")?;
     key.created_at_ms = stored.created_at_ms;
     key.retired_at_ms = stored.retired_at_ms;
     Ok(key)
 }
 
-fn stored_key(key: &KeyMaterial) -> flotilla_store::SigningKey {
-    flotilla_store::SigningKey {
+fn stored_key(key: &KeyMaterial) -> SigningKey {
+    SigningKey {
         kid: key.kid.clone(),
         algorithm: key.algorithm.as_str().to_owned(),
-        private_pem: key.private_pem.clone(),
+        private_key: key.private_pem.clone(),
         created_at_ms: key.created_at_ms,
         retired_at_ms: None,
     }
@@ -173,7 +162,7 @@ pub async fn first_administrator(config: &Config, store: &Store) -> anyhow::Resu
     }
     let email = normalize_email(&config.auth.first_administrator).context("auth.first_administrator")?;
     let made: SecretString = password::generate();
-    let password_hash = password::hash(made.clone()).await?;
+    let password_hash = password::hash(made.clone()).await?.into();
     store.create_user(NewUser { email: email.clone(), password_hash, must_change: true, roles: vec!["admin".to_owned()] }).await?;
     announce(config, &email, made.expose_secret())
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use flotilla_settings::Secret;
 use serde::{Deserialize, Serialize};
 
 /// A length of time written as people write it: `30s`, `15m`, `24h`, `7d`.
@@ -50,23 +51,6 @@ impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?} is not a length of time such as 30s, 15m, 24h or 7d: {error}")))
-    }
-}
-
-/// A configured secret. Prints and serializes as `[redacted]`.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct ConfigSecret(pub secrecy::SecretString);
-
-impl Serialize for ConfigSecret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("[redacted]")
-    }
-}
-
-impl fmt::Debug for ConfigSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 
@@ -127,7 +111,7 @@ pub struct Database {
     /// `sqlite` or `postgres`.
     pub driver: String,
     /// `sqlite:///var/lib/flotilla/hub.db` or `postgres://...`. Left out, with SQLite: `<data_dir>/hub.db`.
-    pub url: Option<ConfigSecret>,
+    pub url: Option<Secret>,
 }
 
 /// Sign-in, tokens, roles.
@@ -136,7 +120,7 @@ pub struct Database {
 pub struct Auth {
     /// Passphrase of at least 16 characters under which the hub's signing keys, and the credentials
     /// of clusters, are sealed in the database. Left out: a random one in `<data_dir>/seal.key`.
-    pub jwt_secret: Option<ConfigSecret>,
+    pub jwt_secret: Option<Secret>,
     /// RSA private keys, PEM. The first signs, all verify. Left out: the hub makes its own and rotates them.
     pub jwt_key_files: Vec<PathBuf>,
     /// Life of an access token.

@@ -26,7 +26,8 @@ pub struct ApiError {
     pub code: Code,
     /// For the caller.
     pub detail: String,
-    retry_after: Option<Duration>,
+    /// `Retry-After`.
+    pub retry_after: Option<Duration>,
 }
 
 impl ApiError {

@@ -16,6 +16,7 @@ use flotilla_identity::throttle::LoginThrottle;
 use flotilla_identity::token::KeyRing;
 use flotilla_store::audit::AuditLog;
 use flotilla_store::{Store, StoreError};
+use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
 use flotilla_types::id::SessionId;
@@ -42,7 +43,7 @@ pub struct Hub {
     /// Checks tokens.
     pub authenticator: Authenticator,
     /// Signs tokens.
-    pub keys: Arc<KeyRing>,
+    pub keys: KeyRing,
     /// Roles and their sources.
     pub roles: Arc<RoleBook>,
     /// The compiled policy.
@@ -55,6 +56,8 @@ pub struct Hub {
     pub backends: Backends,
     /// Live tunnels of agents.
     pub tunnels: Registry,
+    /// Counts what the tunnels do.
+    pub tunnel_metrics: TunnelMetrics,
     /// Signs the certificates of agents and of this hub.
     pub ca: CertificateAuthority,
     /// Slows down guessing.
@@ -129,7 +132,7 @@ pub struct StoreAccounts {
 impl Accounts for StoreAccounts {
     fn live_session(&self, id: SessionId) -> futures_util::future::BoxFuture<'_, Result<Option<LiveSession>, AccountsError>> {
         Box::pin(async move {
-            let session = self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(error.to_string()))?;
+            let session = self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(Box::new(error)))?;
             Ok(session.map(|session| LiveSession {
                 user: session.user,
                 roles: self.roles.effective(&session.email, session.roles),

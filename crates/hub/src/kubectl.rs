@@ -125,7 +125,7 @@ fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.canonicalize().ok();
     }
-    let path = flotilla_settings::process_environment("PATH")?;
+    let path = flotilla_settings::process_environment().remove("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file()).and_then(|found| found.canonicalize().ok())
 }
 

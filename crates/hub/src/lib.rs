@@ -27,13 +27,14 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use flotilla_cluster::backends::{Backends, Kind};
 use flotilla_cluster::gate::{Gate, GateOptions};
+use flotilla_cluster::metrics::ClusterMetrics;
 use flotilla_cluster::transport::{Transport, TransportOptions};
 use flotilla_identity::authn::Authenticator;
 use flotilla_identity::throttle::LoginThrottle;
 use flotilla_identity::token::KeyRing;
-use flotilla_settings::{Source, load};
+use flotilla_settings::{Source, load, process_environment};
 use flotilla_store::audit::{AuditLog, AuditOptions};
-use flotilla_store::{Backend, Store};
+use flotilla_store::{Backend, Store, StoreMetrics};
 use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::{self, CertificateAuthority};
 use flotilla_tunnel::registry::Registry;
@@ -69,7 +70,13 @@ pub struct Options {
 /// # Errors
 /// Names the file, the key, what is wrong and what would be right.
 pub fn configuration(options: &Options) -> anyhow::Result<Config> {
-    let source = Source::new("FLOTILLA").file(options.config.clone()).aliases(ENVIRONMENT_ALIASES);
+    let mut source = Source::new().prefix("FLOTILLA").environment(process_environment());
+    if let Some(path) = &options.config {
+        source = source.file(path);
+    }
+    for (variable, key) in ENVIRONMENT_ALIASES {
+        source = source.alias(*variable, *key);
+    }
     let config: Config = load(&source)?;
     config.check()?;
     Ok(config)
@@ -123,10 +130,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the audit log write what it still has, then closes the database.
+/// Lets the audit log write what it still has (it ends with its last handle), then closes the database.
 async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
     let store = hub.store.clone();
-    hub.audit.close().await;
     drop(hub);
     if tokio::time::timeout(std::time::Duration::from_secs(10), audit_writer).await.is_err() {
         tracing::warn!("the audit log did not finish in time");
@@ -154,20 +160,32 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
     let mut registry = prometheus_client::registry::Registry::default();
     let ca = bootstrap::certificate_authority(&config.data_dir)?;
-    let keys = Arc::new(KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?);
+    let keys = KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?;
     let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), store.list_roles().await?)?);
-    let (audit, writer) = AuditLog::start(&store, AuditOptions { stdout: config.audit.stdout, queue: config.audit.queue }, &mut registry).await?;
+    let audit_options = AuditOptions {
+        stdout: config.audit.stdout,
+        queue: config.audit.queue,
+        metrics: StoreMetrics::register(&mut registry),
+        ..AuditOptions::default()
+    };
+    let (audit, writer) = AuditLog::start(&store, audit_options).await?;
     let closed = audit.close_orphans().await?;
     if closed > 0 {
         tracing::warn!(closed, "acts of an earlier run had no outcome and are marked aborted");
     }
-    let tunnels = Registry::new(TunnelMetrics::register(&mut registry));
+    let tunnel_metrics = TunnelMetrics::register(&mut registry);
+    let tunnels = Registry::new(tunnel_metrics.clone());
     let backends = Backends::new(tunnels.clone());
     let policy = roles.policy();
+    let counters = ClusterMetrics::register(&mut registry);
     let options = GateOptions { record_reads: config.audit.record_reads };
-    let gate = Gate::new(Arc::clone(&policy), audit.clone(), options, &mut registry);
-    let options = TransportOptions { header_deadline: config.gateway.timeout.0, max_streams_per_principal: config.gateway.max_streams_per_user };
-    let transport = Transport::new(backends.clone(), Arc::clone(&keys), options, &mut registry);
+    let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options);
+    let options = TransportOptions {
+        header_deadline: config.gateway.timeout.0,
+        streams_per_principal: config.gateway.max_streams_per_user,
+        ..TransportOptions::default()
+    };
+    let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
     let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles) };
     let trusted = match &config.tls.cert_file {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("tls.cert_file {} cannot be read", path.display()))?,
@@ -175,7 +193,7 @@ async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::t
     };
     let hub = Hub {
         trail: Trail::new(audit.clone()),
-        authenticator: Authenticator::new(Arc::clone(&keys), Arc::new(accounts)),
+        authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
@@ -191,6 +209,7 @@ async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::t
         transport,
         backends,
         tunnels,
+        tunnel_metrics,
         ca,
     };
     open_direct_clusters(&hub).await?;
@@ -208,15 +227,13 @@ async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
         hub.backends.set_direct(&configured.name, kind, upstream);
     }
     for cluster in hub.store.list_clusters().await? {
-        match cluster.backend {
-            Backend::Agent => hub.backends.set_agent(&cluster.name),
-            Backend::Kubeconfig if hub.backends.kind(&cluster.name).is_none() => {
-                // One cluster's broken credential must not keep the hub from starting.
-                if let Err(error) = open_registered(hub, &cluster).await {
-                    tracing::error!(cluster = cluster.name, error = format!("{error:#}"), "cluster cannot be opened; add it again");
-                }
-            }
-            _ => {}
+        let configured = hub.backends.kind(&cluster.name).is_some();
+        if cluster.backend != Backend::Kubeconfig || configured {
+            continue;
+        }
+        // One cluster's broken credential must not keep the hub from starting.
+        if let Err(error) = open_registered(hub, &cluster).await {
+            tracing::error!(cluster = cluster.name, error = format!("{error:#}"), "cluster cannot be opened; add it again");
         }
     }
     hub.clusters.reload(&hub.store).await?;
@@ -230,7 +247,7 @@ fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind
     };
     let text = std::fs::read_to_string(path).with_context(|| format!("clusters: {}: kubeconfig {} cannot be read", configured.name, path.display()))?;
     let base_dir = path.parent().map(PathBuf::from).unwrap_or_default();
-    let upstream = Upstream::from_kubeconfig(&text, configured.context.as_deref(), Externals::Allowed { base_dir })
+    let upstream = Upstream::from_kubeconfig(&text, configured.context.as_deref(), &Externals::Allowed { base_dir })
         .with_context(|| format!("clusters: {}: kubeconfig {}", configured.name, path.display()))?;
     Ok((upstream, Kind::Kubeconfig))
 }
@@ -238,7 +255,7 @@ fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind
 async fn open_registered(hub: &Hub, cluster: &flotilla_store::Cluster) -> anyhow::Result<()> {
     let sealed = hub.store.credential(cluster.id).await?;
     let credential: DirectCredential = serde_json::from_str(sealed.expose_secret()).context("the stored kubeconfig is not readable")?;
-    let upstream = Upstream::from_kubeconfig(&credential.kubeconfig, credential.context.as_deref(), Externals::Refused)?;
+    let upstream = Upstream::from_kubeconfig(&credential.kubeconfig, credential.context.as_deref(), &Externals::Refused)?;
     hub.backends.set_direct(&cluster.name, Kind::Kubeconfig, upstream);
     Ok(())
 }

@@ -63,6 +63,6 @@ async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
     let reached: Vec<_> = clusters.iter().filter(|cluster| hub.backends.is_connected(&cluster.name)).map(|cluster| (cluster.id, now_ms())).collect();
-    hub.store.touch(&reached).await?;
+    hub.store.touch_clusters(&reached).await?;
     Ok(())
 }

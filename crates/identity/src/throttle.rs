@@ -30,10 +30,19 @@ pub const PER_ADDRESS: (u32, Duration) = (50, Duration::from_secs(1));
 
 /// The attempt was not looked at. Come back after the given time.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("too many attempts: wait {} s before the next", .0.as_secs().saturating_add(1))]
+#[error("too many attempts: wait {} s before the next", self.seconds())]
 pub struct RetryAfter(pub Duration);
 
-type Limiter<C> = RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+impl RetryAfter {
+    /// Whole seconds, rounded up: the value of a `Retry-After` header.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        self.0.as_secs() + u64::from(self.0.subsec_nanos() > 0)
+    }
+}
+
+type Limiter<C> =
+    RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The limits of sign-in. Share one between all ways to sign in.
 pub struct LoginThrottle<C: Clock = DefaultClock> {
@@ -57,7 +66,7 @@ impl LoginThrottle {
     }
 }
 
-impl<C: Clock> LoginThrottle<C> {
+impl<C: Clock + Clone> LoginThrottle<C> {
     fn with_clock(clock: C) -> Self {
         Self {
             accounts: RateLimiter::dashmap_with_clock(quota(PER_ACCOUNT), clock.clone()),
@@ -108,7 +117,9 @@ fn block(address: IpAddr) -> IpAddr {
 
 fn quota((burst, every): (u32, Duration)) -> Quota {
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-    Quota::with_period(every).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
+    Quota::with_period(every)
+        .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
+        .allow_burst(burst)
 }
 
 #[cfg(test)]
@@ -135,8 +146,14 @@ mod tests {
             assert_eq!(throttle.check("a@example.com", address(n)), Ok(()));
         }
         let RetryAfter(wait) = throttle.check("a@example.com", address(10)).unwrap_err();
-        assert!(wait > Duration::from_secs(5) && wait <= Duration::from_secs(6), "{wait:?}");
-        assert_eq!(RetryAfter(wait).to_string(), "too many attempts: wait 6 s before the next");
+        assert!(
+            wait > Duration::from_secs(5) && wait <= Duration::from_secs(6),
+            "{wait:?}"
+        );
+        assert_eq!(
+            RetryAfter(wait).to_string(),
+            "too many attempts: wait 6 s before the next"
+        );
         clock.advance(wait);
         assert_eq!(throttle.check("a@example.com", address(11)), Ok(()));
         assert!(throttle.check("a@example.com", address(12)).is_err());
@@ -145,7 +162,13 @@ mod tests {
     #[test]
     fn an_address_has_fifty_attempts_over_all_accounts() {
         let (throttle, _clock) = throttle();
-        let passed = (0..200).filter(|n| throttle.check(&format!("u{n}@example.com"), address(1)).is_ok()).count();
+        let passed = (0..200)
+            .filter(|n| {
+                throttle
+                    .check(&format!("u{n}@example.com"), address(1))
+                    .is_ok()
+            })
+            .count();
         assert_eq!(passed, 50);
         assert_eq!(throttle.check("other@example.com", address(2)), Ok(()));
     }
@@ -166,7 +189,13 @@ mod tests {
     fn one_ipv6_network_is_one_address() {
         let (throttle, _clock) = throttle();
         let host = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
-        let passed = (0..200).filter(|n| throttle.check(&format!("u{n}@example.com"), host(*n)).is_ok()).count();
+        let passed = (0..200)
+            .filter(|n| {
+                throttle
+                    .check(&format!("u{n}@example.com"), host(*n))
+                    .is_ok()
+            })
+            .count();
         assert_eq!(passed, 50);
         assert_eq!(block("::ffff:10.0.0.1".parse().unwrap()), address(1));
     }

@@ -30,7 +30,9 @@ pub enum StoreError {
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error("the database could not be migrated; restore a backup or run the version that wrote it")]
+    #[error(
+        "the database could not be migrated; restore a backup or run the version that wrote it"
+    )]
     Migration(#[source] Box<MigrateError>),
     /// A sealed column does not open, or could not be sealed.
     #[error("a sealed value could not be used")]
@@ -45,7 +47,9 @@ pub enum StoreError {
     #[error("database.url cannot be used: {0}")]
     Config(String),
     /// The SQLite file could not be made.
-    #[error("the database file could not be created; check that its directory exists and is writable")]
+    #[error(
+        "the database file could not be created; check that its directory exists and is writable"
+    )]
     File(#[source] std::io::Error),
 }
 
@@ -53,7 +57,9 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
         match error {
-            E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) => Self::Unavailable(error),
+            E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) => {
+                Self::Unavailable(error)
+            }
             E::Configuration(_) => Self::Config(error.to_string()),
             _ if is_shutdown(&error) => Self::Unavailable(error),
             _ => Self::Database(error),
@@ -94,11 +100,18 @@ impl StoreError {
 
 /// `Ok` when a statement touched a row, otherwise [`StoreError::NotFound`].
 pub(crate) fn found(rows: u64, what: &'static str) -> Result<(), StoreError> {
-    if rows == 0 { Err(StoreError::NotFound { what }) } else { Ok(()) }
+    if rows == 0 {
+        Err(StoreError::NotFound { what })
+    } else {
+        Ok(())
+    }
 }
 
 /// Reads a stored id.
-pub(crate) fn parse<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
+pub(crate) fn parse<T: std::str::FromStr>(
+    text: &str,
+    column: &'static str,
+) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt { column })
 }
 

@@ -40,7 +40,9 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("engine", &self.db.engine()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("engine", &self.db.engine())
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,10 @@ impl Store {
     /// [`StoreError::Config`] when the address makes no sense, [`StoreError::Unavailable`] or
     /// [`StoreError::Database`] when the database cannot be reached within 10 s.
     pub async fn open(config: &DatabaseConfig, sealer: Sealer) -> Result<Self, StoreError> {
-        Ok(Self { db: Db::connect(config).await?, sealer })
+        Ok(Self {
+            db: Db::connect(config).await?,
+            sealer,
+        })
     }
 
     /// Brings the schema up to date. Safe to run again, and by several processes at once: one does the work,

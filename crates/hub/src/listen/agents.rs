@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use flotilla_store::Agent;
 use flotilla_tunnel::client::Connection;
 use flotilla_tunnel::pki::peer_identity;
-use flotilla_tunnel::registry::{Guard, Lane};
-use flotilla_tunnel::upgrade;
+use flotilla_tunnel::registry::Guard;
+use flotilla_tunnel::{Refusal, upgrade};
 use flotilla_types::agent::{RegisterRequest, RenewRequest, TUNNEL_PROTOCOL};
 use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::problem::Code;
@@ -40,12 +40,6 @@ use crate::routes::agents::{agent_uri, enrol, renew};
 /// How often an agent says that it lives, in seconds.
 pub const HEARTBEAT_SECONDS: u32 = 30;
 
-/// Header by which an agent says which of its connections this is.
-const LANE: &str = "flotilla-lane";
-
-/// How long a new tunnel may take to answer its HTTP/2 preface.
-const TURN_DEADLINE: Duration = Duration::from_secs(10);
-
 /// The caller's address, for gRPC.
 #[derive(Clone, Copy)]
 pub struct PeerAddress(pub IpAddr);
@@ -64,16 +58,14 @@ async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc
         Err(_) => return tracing::debug!(%peer, "TLS handshake with an agent took too long"),
     };
     let address = peer.ip().to_canonical();
-    let agent = match known_agent(&hub, &stream).await {
-        Ok(agent) => agent,
-        // Whoever shows a certificate that does not hold is answered, so that he can say why; over ALPN there is no way to.
-        Err(refusal) => return http1(hub, stream, Peer { agent: None, refusal: Some(refusal), address }).await,
-    };
-    match (stream.get_ref().1.alpn_protocol(), agent) {
-        (Some(alpn), Some(agent)) if alpn == TUNNEL_PROTOCOL.as_bytes() => turn(&hub, stream, &agent, Lane::Interactive).await,
-        (Some(alpn), None) if alpn == TUNNEL_PROTOCOL.as_bytes() => tracing::debug!(%peer, "a tunnel without certificate is refused"),
-        (Some(b"h2"), agent) => grpc(hub, stream, agent, address).await,
-        (_, agent) => http1(hub, stream, Peer { agent, refusal: None, address }).await,
+    let known = known_agent(&hub, &stream).await;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(alpn) if alpn == TUNNEL_PROTOCOL.as_bytes() => {
+            let agent = certified(Peer::new(known, address));
+            turn(&hub, stream, agent).await;
+        }
+        Some(b"h2") => grpc(hub, stream, known.ok().flatten(), address).await,
+        _ => http1(hub, stream, Peer::new(known, address)).await,
     }
 }
 
@@ -82,15 +74,15 @@ async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<
     let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()) else {
         return Ok(None);
     };
-    let refused = |detail: &str| ApiError::new(StatusCode::FORBIDDEN, Code::Forbidden, detail);
-    let peer = peer_identity(certificate).map_err(|error| refused(&format!("the certificate cannot be read: {error}")))?;
+    let refused = |detail: &str| ApiError::forbidden(detail);
+    let peer = peer_identity(certificate).map_err(|error| ApiError::forbidden(format!("the certificate cannot be read: {error}")))?;
     let id = peer.uri.as_deref().and_then(|uri| uri.strip_prefix("flotilla:agent:")).and_then(|id| id.parse::<AgentId>().ok());
     let id = id.ok_or_else(|| refused("the certificate is not an agent's"))?;
     let agent = hub.store.agent(id).await?.ok_or_else(|| refused("this agent is not enrolled here; enrol it again with a new token"))?;
     if agent.revoked_at_ms.is_some() {
-        return Err(refused("this agent has been revoked; enrol it again with a new token"));
+        return Err(revoked());
     }
-    if agent.cluster_name != peer.common_name || agent_uri(agent.id) != peer.uri.unwrap_or_default() {
+    if agent.cluster != peer.common_name || agent_uri(agent.id) != peer.uri.unwrap_or_default() {
         return Err(refused("the certificate names another cluster than the enrolment"));
     }
     Ok(Some(agent))
@@ -102,6 +94,15 @@ struct Peer {
     agent: Option<Agent>,
     refusal: Option<ApiError>,
     address: IpAddr,
+}
+
+impl Peer {
+    fn new(known: Result<Option<Agent>, ApiError>, address: IpAddr) -> Self {
+        match known {
+            Ok(agent) => Self { agent, refusal: None, address },
+            Err(refusal) => Self { agent: None, refusal: Some(refusal), address },
+        }
+    }
 }
 
 async fn http1(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
@@ -182,8 +183,8 @@ pub async fn heartbeat(hub: &Hub, agent: &Agent, metadata: &serde_json::Map<Stri
     if serde_json::to_string(metadata).map_or(true, |text| text.len() > 16 * 1024) {
         return Err(ApiError::invalid("metadata is larger than 16 KiB"));
     }
-    hub.store.touch_agent(agent.id, now_ms()).await?;
-    hub.store.touch(&[(agent.cluster_id, now_ms())]).await?;
+    hub.store.touch_agents(&[(agent.id, now_ms())]).await?;
+    hub.store.touch_clusters(&[(agent.cluster_id, now_ms())]).await?;
     if !metadata.is_empty() {
         hub.store.set_metadata(agent.cluster_id, metadata).await?;
     }
@@ -197,61 +198,81 @@ fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Resu
         return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, Code::BadRequest, format!("connect with Upgrade: {TUNNEL_PROTOCOL}")));
     }
     if hub.shutdown.is_cancelled() {
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping").retry_after(Duration::from_secs(1)));
+        return Err(stopping());
     }
-    let served_by = hub.tunnels.connections().into_iter().find(|other| other.name == agent.cluster_name && other.owner != agent.id.0);
-    if let Some(other) = served_by {
-        let detail = format!(
-            "cluster {} is served by another agent ({}) at this moment; stop that one, or revoke it with: flotilla agents revoke {}",
-            agent.cluster_name, other.owner, agent.cluster_name
-        );
-        return Err(ApiError::conflict(detail).retry_after(Duration::from_secs(30)));
-    }
-    let lane = match request.headers().get(LANE).map(HeaderValue::as_bytes) {
-        Some(b"bulk") => Lane::Bulk,
-        _ => Lane::Interactive,
-    };
     let hub = Arc::clone(hub);
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgraded.await {
-            Ok(io) => turn(&hub, TokioIo::new(io), &agent, lane).await,
-            Err(error) => tracing::debug!(%error, cluster = agent.cluster_name, "an agent left before its tunnel was up"),
+            Ok(io) => turn(&hub, TokioIo::new(io), Ok(agent)).await,
+            Err(error) => tracing::debug!(%error, cluster = agent.cluster, "an agent left before its tunnel was up"),
         }
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, TUNNEL_PROTOCOL)];
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
-/// Turns the connection round: from here on the hub asks and the agent answers.
-async fn turn<IO>(hub: &Arc<Hub>, io: IO, agent: &Agent, lane: Lane)
+/// Turns the connection round: from here on the hub asks and the agent answers. An agent that may not serve is told
+/// why before the connection is cut.
+async fn turn<IO>(hub: &Arc<Hub>, io: IO, agent: Result<Agent, ApiError>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let cluster = agent.cluster_name.as_str();
-    let handshake = Connection::handshake(io, hub.tunnels.metrics());
-    let (connection, driver) = match tokio::time::timeout(TURN_DEADLINE, handshake).await {
-        Ok(Ok(pair)) => pair,
-        Ok(Err(error)) => return tracing::info!(%error, cluster, "tunnel not established"),
-        Err(_) => return tracing::info!(cluster, "tunnel not established: the agent did not answer"),
+    let (connection, driver) = match Connection::handshake(io, hub.tunnel_metrics.clone()).await {
+        Ok(pair) => pair,
+        Err(error) => return tracing::info!(%error, "tunnel not established"),
     };
-    let guard: Guard = match hub.tunnels.insert(cluster, agent.id.0, lane, connection.clone()) {
-        Ok(guard) => guard,
-        Err(taken) => return tracing::info!(cluster, owner = %taken.owner, "tunnel refused: another agent serves the cluster"),
+    let driver = tokio::spawn(driver);
+    let (agent, guard) = match admit(hub, &connection, agent).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            tracing::info!(detail = error.detail, "tunnel refused");
+            return connection.refuse(error.into()).await;
+        }
     };
-    // Revoked between the look at the certificate and now: the registry did not know the connection yet.
-    match hub.store.agent(agent.id).await {
-        Ok(Some(now)) if now.revoked_at_ms.is_none() => {}
-        _ => return connection.close(),
-    }
-    hub.backends.set_agent(cluster);
-    if let Err(error) = heartbeat(hub, agent, &serde_json::Map::new()).await {
+    let (cluster, lane) = (agent.cluster.as_str(), connection.lane());
+    if let Err(error) = heartbeat(hub, &agent, &serde_json::Map::new()).await {
         tracing::warn!(detail = error.detail, cluster, "cannot note that the agent is here");
     }
-    tracing::info!(cluster, agent = %agent.id, ?lane, "tunnel up");
-    let ended = driver.await;
+    tracing::info!(cluster, agent = %agent.id, %lane, "tunnel up");
+    let ended = driver.await.unwrap_or(Ok(()));
     drop(guard);
-    tracing::info!(cluster, agent = %agent.id, ?lane, error = ended.err().map(|error| error.to_string()), "tunnel down");
+    tracing::info!(cluster, agent = %agent.id, %lane, error = ended.err().map(|error| error.to_string()), "tunnel down");
+}
+
+/// Enters the connection into the table of those that serve.
+async fn admit(hub: &Hub, connection: &Connection, agent: Result<Agent, ApiError>) -> Result<(Agent, Guard), ApiError> {
+    let agent = agent?;
+    if hub.shutdown.is_cancelled() {
+        return Err(stopping());
+    }
+    let guard = hub.tunnels.insert(&agent.cluster, agent.id.0, connection.lane(), connection.clone()).map_err(|taken| {
+        let cluster = &agent.cluster;
+        ApiError::conflict(format!(
+            "cluster {cluster} is served by another agent ({}) at this moment; stop that one, or revoke it with: flotilla agents revoke {cluster}",
+            taken.owner
+        ))
+        .retry_after(Duration::from_secs(30))
+    })?;
+    // Revoked between the look at the certificate and now: the table did not know the connection yet.
+    match hub.store.agent(agent.id).await? {
+        Some(now) if now.revoked_at_ms.is_none() => Ok((agent, guard)),
+        _ => Err(revoked()),
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self { status: error.status, retry_after: error.retry_after, detail: error.detail }
+    }
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping").retry_after(Duration::from_secs(1))
+}
+
+fn revoked() -> ApiError {
+    ApiError::forbidden("this agent has been revoked; enrol it again with a new token")
 }
 
 async fn grpc(hub: Arc<Hub>, stream: TlsStream<TcpStream>, agent: Option<Agent>, address: IpAddr) {

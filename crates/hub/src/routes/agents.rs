@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use flotilla_store::Agent;
+use flotilla_store::{Agent, NewAgent};
 use flotilla_tunnel::pki::{IssuedClient, PkiError};
 use flotilla_tunnel::token::EnrolmentToken;
 use flotilla_types::agent::{AgentView, Enrolment, RegisterRequest, TokenRequest, TokenResponse};
@@ -41,12 +41,12 @@ pub async fn create_token(State(hub): State<Arc<Hub>>, Administrator(caller): Ad
     if direct {
         return Err(ApiError::conflict(format!("the hub reaches cluster {} directly; remove it first or choose another name", body.cluster)));
     }
-    let token = EnrolmentToken::generate(&hub.ca.pin());
+    let token = EnrolmentToken::generate(hub.ca.pin()).map_err(|error| ApiError::internal(&error))?;
     let expires_at_ms = now_ms() + hub.config.agents.token_expiry.as_ms();
     let command = format!("make enrolment token for {}", body.cluster);
     let entry = Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
     let created_by = caller.principal.user_id();
-    let act = hub.store.create_enrolment_token(&token.secret_hash(), &body.cluster, expires_at_ms, created_by);
+    let act = hub.store.create_enrolment_token(&token.secret_hash(), &body.cluster, expires_at_ms, Some(created_by));
     hub.trail.act(&caller, entry, act).await?;
     let text = token.format();
     let manifest = manifest::agent(&hub.config, &body.cluster, text.expose_secret());
@@ -73,11 +73,11 @@ pub async fn list(State(hub): State<Arc<Hub>>, _: Administrator) -> Answer<axum:
         };
         AgentView {
             id: agent.id,
-            cluster: agent.cluster_name,
+            cluster: agent.cluster,
             status: status.to_owned(),
             connections: open,
             enrolled_at: from_ms(agent.enrolled_at_ms),
-            certificate_expires_at: from_ms(agent.not_after_ms),
+            certificate_expires_at: from_ms(agent.certificate_not_after_ms),
             last_seen: agent.last_seen_ms.map(from_ms),
         }
     };
@@ -131,8 +131,7 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
         Ok(()) => issue(hub, &body.csr, &body.cluster, agent)?,
         Err(_) => return Err(enrolment_refused()),
     };
-    let token = EnrolmentToken::parse(&body.token).map_err(|_| enrolment_refused());
-    let redeemed = match token {
+    let redeemed = match EnrolmentToken::parse(&body.token) {
         Ok(token) => hub.store.redeem_enrolment_token(&token.secret_hash(), &body.cluster, now_ms()).await?,
         Err(_) => false,
     };
@@ -144,15 +143,11 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
     let cluster_id = hub.store.ensure_agent_cluster(&body.cluster).await?;
     let enrolment = enrolment(hub, agent, cluster_id, &certificate);
     hub.store
-        .create_agent(&Agent {
+        .create_agent(&NewAgent {
             id: agent,
             cluster_id,
-            cluster_name: body.cluster,
-            serial: certificate.serial,
-            not_after_ms: enrolment.expires_at.as_millisecond(),
-            enrolled_at_ms: now_ms(),
-            revoked_at_ms: None,
-            last_seen_ms: None,
+            certificate_serial: certificate.serial,
+            certificate_not_after_ms: enrolment.expires_at.as_millisecond(),
         })
         .await?;
     if !body.metadata.is_empty() {
@@ -167,7 +162,7 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
 /// # Errors
 /// The certificate request is not for the agent's cluster.
 pub async fn renew(hub: &Hub, agent: &Agent, csr: &str) -> Answer<Enrolment> {
-    let certificate = issue(hub, csr, &agent.cluster_name, agent.id)?;
+    let certificate = issue(hub, csr, &agent.cluster, agent.id)?;
     let enrolment = enrolment(hub, agent.id, agent.cluster_id, &certificate);
     hub.store.record_certificate(agent.id, &certificate.serial, enrolment.expires_at.as_millisecond()).await?;
     Ok(enrolment)

@@ -3,10 +3,12 @@
 //! Must not know: how passwords are hashed or tokens signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use flotilla_identity::{password, token};
+use flotilla_identity::password::{self, PasswordError};
+use flotilla_identity::token;
 use flotilla_store::{Rotation, User};
 use flotilla_types::api::{LoginRequest, PasswordRequest, RefreshRequest, TokenResponse};
 use flotilla_types::audit::{Actor, Outcome};
@@ -37,7 +39,7 @@ pub async fn login(State(hub): State<Arc<Hub>>, context: RequestContext, Json(bo
     let entry = Entry { verb: "login", command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
     let user = hub.store.user_by_email(&email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.expose_secret());
-    if !password::verify(SecretString::from(body.password), stored).await {
+    if !verified(body.password, stored).await? {
         hub.trail.record(&context, actor, entry, Outcome::Denied, 401, "unknown account or wrong password").await?;
         return Err(wrong_credentials());
     }
@@ -91,11 +93,11 @@ pub async fn change_password(State(hub): State<Arc<Hub>>, caller: Caller, Json(b
         return Err(ApiError::too_many_requests("too many attempts; wait and try again", wait.0));
     }
     let user = hub.store.user_by_email(&account).await?.ok_or_else(session_over)?;
-    if !password::verify(SecretString::from(body.current), Some(user.password_hash.expose_secret())).await {
+    if !verified(body.current, Some(user.password_hash.expose_secret())).await? {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidCredentials, "the current password is wrong; nothing was changed"));
     }
     password::check_rules(&body.new).map_err(|error| ApiError::invalid(error.to_string()))?;
-    let hash = password::hash(SecretString::from(body.new)).await.map_err(|error| ApiError::internal(&error))?;
+    let hash = password::hash(SecretString::from(body.new)).await.map_err(busy)?.into();
     let entry = Entry { verb: "password_change", command: format!("change password of {account}"), route: "/auth/password", ..Entry::default() };
     hub.trail
         .act(&caller, entry, async {
@@ -116,6 +118,18 @@ fn hub_tokens(hub: &Hub, user: &User, session: SessionId, refresh: &SecretString
         refresh_token: refresh.expose_secret().to_owned(),
         password_change_required: user.must_change,
     })
+}
+
+async fn verified(password: String, stored: Option<&str>) -> Answer<bool> {
+    password::verify(SecretString::from(password), stored).await.map_err(busy)
+}
+
+/// Hashing is slow on purpose, so only a few are done at a time.
+pub(super) fn busy(error: PasswordError) -> ApiError {
+    match error {
+        PasswordError::Busy => ApiError::too_many_requests("too many passwords are being checked; try again shortly", Duration::from_secs(2)),
+        other => ApiError::internal(&other),
+    }
 }
 
 fn wrong_credentials() -> ApiError {

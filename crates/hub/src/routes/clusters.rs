@@ -50,7 +50,7 @@ pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<axum::J
     (status = 201, body = ClusterView), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(body): Json<ClusterCreate>) -> Answer<impl IntoResponse> {
     check_cluster_name(&body.name)?;
-    let upstream = Upstream::from_kubeconfig(&body.kubeconfig, body.context.as_deref(), Externals::Refused)
+    let upstream = Upstream::from_kubeconfig(&body.kubeconfig, body.context.as_deref(), &Externals::Refused)
         .map_err(|error| ApiError::invalid(format!("this kubeconfig cannot be used: {error}")))?;
     let credential = crate::hub::DirectCredential { kubeconfig: body.kubeconfig, context: body.context };
     let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);

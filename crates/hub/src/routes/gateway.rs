@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use flotilla_cluster::gate::UpgradeGuard;
-use flotilla_cluster::request::{ClusterRef, ClusterRequest, RequestContext as ClusterContext};
-use flotilla_cluster::request_info::classify;
+use flotilla_cluster::guard::UpgradeGuard;
+use flotilla_cluster::request::{ClusterRef, ClusterRequest, RequestContext as ClusterContext, refuse_smuggled_headers};
 use flotilla_cluster::status_of::StatusError;
 use flotilla_cluster::{Body, full};
 use flotilla_identity::authn::AuthnError;
@@ -17,7 +16,7 @@ use flotilla_types::status::Status;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 
 use crate::error::whole_seconds;
 use crate::hub::Hub;
@@ -39,26 +38,25 @@ pub async fn handle(hub: &Arc<Hub>, request: Request<Body>, context: &RequestCon
 }
 
 async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestContext) -> Result<Response<Body>, StatusError> {
-    flotilla_cluster::gate::refuse_smuggled_headers(request.headers())?;
+    refuse_smuggled_headers(request.headers())?;
     let principal = authenticate(hub, &request).await?;
     let (cluster, target) = split(hub, &principal, request.uri())?;
-    let info = classify(request.method(), target.as_str())?;
     *request.uri_mut() = Uri::from(target);
+    let client = upgrade::token(request.headers()).map(|_| hyper::upgrade::on(&mut request));
 
-    let client_upgrade = upgrade::token(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     let context = ClusterContext { request_id: context.request_id.clone(), route: ROUTE, address: context.address };
-    let request = ClusterRequest { cluster, info, http: request };
+    let request = ClusterRequest::new(cluster, request)?;
     let authorized = match hub.gate.authorize(&principal, request, &context) {
         Ok(authorized) => authorized,
         Err(denied) => {
-            hub.gate.audit_denied(&principal, &denied, &context).await?;
-            return Err(denied.into());
+            hub.gate.audit_denied(&denied).await?;
+            return Err(StatusError::from(&*denied));
         }
     };
     let audited = hub.gate.audit(authorized).await?;
     let mut response = hub.transport.send(audited).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        splice(&mut response, client_upgrade)?;
+        join(&mut response, client)?;
     }
     Ok(response)
 }
@@ -92,20 +90,18 @@ fn split(hub: &Hub, principal: &Principal, uri: &Uri) -> Result<(ClusterRef, Pat
     Ok((cluster, target.map_err(|_| StatusError::bad_request("the path is not one that the Kubernetes API has"))?))
 }
 
-/// Joins the client's connection with the cluster's, and tells the audit log how much went each way.
-fn splice(response: &mut Response<Body>, client: Option<hyper::upgrade::OnUpgrade>) -> Result<(), StatusError> {
-    let (Some(client), Some(cluster)) = (client, response.extensions_mut().remove::<hyper::upgrade::OnUpgrade>()) else {
+/// Joins the client's connection with the cluster's, and tells the audit log how much went through.
+fn join(response: &mut Response<Body>, client: Option<OnUpgrade>) -> Result<(), StatusError> {
+    let (Some(client), Some(cluster)) = (client, response.extensions_mut().remove::<OnUpgrade>()) else {
         return Err(StatusError::bad_gateway("the cluster switched protocols without being asked"));
     };
     let guard = response.extensions_mut().remove::<UpgradeGuard>();
     tokio::spawn(async move {
-        let (client, cluster) = match tokio::try_join!(client, cluster) {
-            Ok(pair) => pair,
-            Err(error) => return tracing::debug!(%error, "an upgraded connection ended before it began"),
-        };
-        let ended = upgrade::splice(TokioIo::new(client), TokioIo::new(cluster)).await;
-        if let Some(guard) = guard {
-            guard.finish(&ended);
+        let ended = upgrade::bridge(client, cluster).await;
+        match (guard, ended) {
+            (Some(guard), Ok(transferred)) => guard.finish(transferred.sent, transferred.received),
+            (Some(guard), Err(error)) => guard.broken(&error),
+            (None, _) => {}
         }
     });
     Ok(())

@@ -71,8 +71,7 @@ async fn first_password(given: Option<String>, hash: Option<String>) -> Answer<(
 }
 
 async fn hashed(password: SecretString) -> Answer<SecretString> {
-    let hash = password::hash(password).await.map_err(|error| ApiError::internal(&error))?;
-    Ok(hash)
+    password::hash(password).await.map(SecretString::from).map_err(super::auth::busy)
 }
 
 /// Removes an account and ends its sessions. Its audit rows stay.

@@ -18,17 +18,27 @@ fn is_self_review(action: &Action<'_>) -> bool {
     let kind = (action.api_group, action.resource);
     let reviews = matches!(
         kind,
-        ("authorization.k8s.io", "selfsubjectaccessreviews" | "selfsubjectrulesreviews")
-            | ("authentication.k8s.io", "selfsubjectreviews")
+        (
+            "authorization.k8s.io",
+            "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
+        ) | ("authentication.k8s.io", "selfsubjectreviews")
     );
-    reviews && action.verb == "create" && action.subresource.is_empty() && action.namespace.is_empty()
+    reviews
+        && action.verb == "create"
+        && action.subresource.is_empty()
+        && action.namespace.is_empty()
 }
 
 fn is_open_path(path: &str) -> bool {
-    if matches!(path, "/.well-known/openid-configuration" | "/openid/v1/jwks") {
+    if matches!(
+        path,
+        "/.well-known/openid-configuration" | "/openid/v1/jwks"
+    ) {
         return true;
     }
-    let Some(path) = path.strip_prefix('/') else { return false };
+    let Some(path) = path.strip_prefix('/') else {
+        return false;
+    };
     let (first, below) = path.split_once('/').unwrap_or((path, ""));
     match first {
         "apis" | "openapi" | "healthz" | "livez" | "readyz" => true,
@@ -41,9 +51,14 @@ fn is_open_path(path: &str) -> bool {
 /// Whether no segment could be read as another path by whoever cleans it up: no `.`, no `..`, none
 /// empty but the last.
 pub(super) fn is_clean(path: &str) -> bool {
-    let Some(inner) = path.strip_prefix('/') else { return false };
+    let Some(inner) = path.strip_prefix('/') else {
+        return false;
+    };
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    inner.is_empty() && path == "/" || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+    inner.is_empty() && path == "/"
+        || inner
+            .split('/')
+            .all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -51,24 +66,73 @@ mod tests {
     use super::*;
 
     fn get(path: &str) -> bool {
-        is_open(&Action { verb: "get", path, ..Action::default() })
+        is_open(&Action {
+            verb: "get",
+            path,
+            ..Action::default()
+        })
     }
 
     #[test]
     fn paths() {
         for open in [
-            "/api", "/api/", "/api/v1", "/api/v1/", "/apis", "/apis/apps/v1", "/apis/apps/v1/", "/openapi/v2",
-            "/openapi/v3/apis/apps/v1", "/version", "/version/", "/healthz", "/livez", "/readyz", "/readyz/etcd",
-            "/livez/ping", "/healthz/x/y", "/.well-known/openid-configuration", "/openid/v1/jwks",
+            "/api",
+            "/api/",
+            "/api/v1",
+            "/api/v1/",
+            "/apis",
+            "/apis/apps/v1",
+            "/apis/apps/v1/",
+            "/openapi/v2",
+            "/openapi/v3/apis/apps/v1",
+            "/version",
+            "/version/",
+            "/healthz",
+            "/livez",
+            "/readyz",
+            "/readyz/etcd",
+            "/livez/ping",
+            "/healthz/x/y",
+            "/.well-known/openid-configuration",
+            "/openid/v1/jwks",
         ] {
             assert!(get(open), "{open}");
-            assert!(!is_open(&Action { verb: "post", path: open, ..Action::default() }), "{open}");
-            assert!(is_open(&Action { verb: "head", path: open, ..Action::default() }), "{open}");
+            assert!(
+                !is_open(&Action {
+                    verb: "post",
+                    path: open,
+                    ..Action::default()
+                }),
+                "{open}"
+            );
+            assert!(
+                is_open(&Action {
+                    verb: "head",
+                    path: open,
+                    ..Action::default()
+                }),
+                "{open}"
+            );
         }
         for closed in [
-            "/", "/metrics", "/debug/pprof", "/logs", "/logs/kube-apiserver.log", "/apisx", "/api/v1/pods", "/versions",
-            "/version/x", "/.well-known/other", "/openid/v1/jwks/", "api", "/healthz/../metrics", "/livez//metrics",
-            "/apis/..", "/apis/./x", "//", "/healthz/..",
+            "/",
+            "/metrics",
+            "/debug/pprof",
+            "/logs",
+            "/logs/kube-apiserver.log",
+            "/apisx",
+            "/api/v1/pods",
+            "/versions",
+            "/version/x",
+            "/.well-known/other",
+            "/openid/v1/jwks/",
+            "api",
+            "/healthz/../metrics",
+            "/livez//metrics",
+            "/apis/..",
+            "/apis/./x",
+            "//",
+            "/healthz/..",
         ] {
             assert!(!get(closed), "{closed}");
         }
@@ -76,13 +140,33 @@ mod tests {
 
     #[test]
     fn reviews_of_oneself() {
-        let review = |api_group, resource| Action { verb: "create", api_group, resource, ..Action::default() };
-        assert!(is_open(&review("authorization.k8s.io", "selfsubjectaccessreviews")));
-        assert!(is_open(&review("authorization.k8s.io", "selfsubjectrulesreviews")));
-        assert!(is_open(&review("authentication.k8s.io", "selfsubjectreviews")));
-        assert!(!is_open(&review("authorization.k8s.io", "subjectaccessreviews")), "that asks about others");
+        let review = |api_group, resource| Action {
+            verb: "create",
+            api_group,
+            resource,
+            ..Action::default()
+        };
+        assert!(is_open(&review(
+            "authorization.k8s.io",
+            "selfsubjectaccessreviews"
+        )));
+        assert!(is_open(&review(
+            "authorization.k8s.io",
+            "selfsubjectrulesreviews"
+        )));
+        assert!(is_open(&review(
+            "authentication.k8s.io",
+            "selfsubjectreviews"
+        )));
+        assert!(
+            !is_open(&review("authorization.k8s.io", "subjectaccessreviews")),
+            "that asks about others"
+        );
         assert!(!is_open(&review("authentication.k8s.io", "tokenreviews")));
         assert!(!is_open(&review("example.com", "selfsubjectreviews")));
-        assert!(!is_open(&Action { verb: "list", ..review("authentication.k8s.io", "selfsubjectreviews") }));
+        assert!(!is_open(&Action {
+            verb: "list",
+            ..review("authentication.k8s.io", "selfsubjectreviews")
+        }));
     }
 }

@@ -30,7 +30,11 @@ impl Pattern {
         match (text.strip_prefix('*'), text.strip_suffix('*')) {
             (_, Some(prefix)) if literal(prefix) => Self::Prefix(prefix.into()),
             (Some(suffix), _) if literal(suffix) => Self::Suffix(suffix.into()),
-            _ => Self::Glob(text.split('/').map(|segment| segment.split('*').map(Into::into).collect()).collect()),
+            _ => Self::Glob(
+                text.split('/')
+                    .map(|segment| segment.split('*').map(Into::into).collect())
+                    .collect(),
+            ),
         }
     }
 
@@ -44,7 +48,11 @@ impl Pattern {
             Self::Suffix(suffix) => run(text.strip_suffix(&**suffix)),
             Self::Glob(segments) => {
                 let mut parts = text.split('/');
-                let each = segments.iter().all(|segment| parts.next().is_some_and(|part| segment_matches(segment, part)));
+                let each = segments.iter().all(|segment| {
+                    parts
+                        .next()
+                        .is_some_and(|part| segment_matches(segment, part))
+                });
                 each && parts.next().is_none()
             }
         }
@@ -52,7 +60,11 @@ impl Pattern {
 
     /// The text, when it matches nothing else.
     pub(super) fn literal(&self) -> Option<&str> {
-        if let Self::Exact(exact) = self { Some(exact) } else { None }
+        if let Self::Exact(exact) = self {
+            Some(exact)
+        } else {
+            None
+        }
     }
 }
 
@@ -62,9 +74,13 @@ fn segment_matches(pieces: &[Box<str>], text: &str) -> bool {
     let [first, middle @ .., last] = pieces else {
         return pieces.first().is_some_and(|only| **only == *text);
     };
-    let Some(mut rest) = text.strip_prefix(&**first) else { return false };
+    let Some(mut rest) = text.strip_prefix(&**first) else {
+        return false;
+    };
     for piece in middle {
-        let Some((_, after)) = rest.split_once(&**piece) else { return false };
+        let Some((_, after)) = rest.split_once(&**piece) else {
+            return false;
+        };
         rest = after;
     }
     rest.ends_with(&**last)
@@ -89,11 +105,16 @@ impl PatternList {
         }
         exact.sort_unstable();
         exact.dedup();
-        Self { exact: exact.into(), patterns: patterns.into() }
+        Self {
+            exact: exact.into(),
+            patterns: patterns.into(),
+        }
     }
 
     pub(super) fn matches(&self, text: &str) -> bool {
-        self.exact.binary_search_by(|exact| (**exact).cmp(text)).is_ok()
+        self.exact
+            .binary_search_by(|exact| (**exact).cmp(text))
+            .is_ok()
             || self.patterns.iter().any(|pattern| pattern.matches(text))
     }
 
@@ -113,10 +134,15 @@ mod tests {
         match pattern.split_first() {
             None => text.is_empty(),
             Some((b'*', rest)) => {
-                let run = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+                let run = text
+                    .iter()
+                    .position(|byte| *byte == b'/')
+                    .unwrap_or(text.len());
                 (0..=run).any(|n| defined(rest, &text[n..]))
             }
-            Some((literal, rest)) => text.split_first().is_some_and(|(byte, text)| byte == literal && defined(rest, text)),
+            Some((literal, rest)) => text
+                .split_first()
+                .is_some_and(|(byte, text)| byte == literal && defined(rest, text)),
         }
     }
 
@@ -141,7 +167,11 @@ mod tests {
             ("[ab]", "a", false),
             (".*", "pods", false),
         ] {
-            assert_eq!(Pattern::new(pattern).matches(text), expected, "{pattern} on {text}");
+            assert_eq!(
+                Pattern::new(pattern).matches(text),
+                expected,
+                "{pattern} on {text}"
+            );
         }
     }
 

@@ -1,0 +1,19 @@
+//! The commands, one noun a file: their options and what they do with them.
+//!
+//! Must not know: HTTP, file formats, locking; those are in the modules above.
+
+pub(crate) mod agents;
+pub(crate) mod audit;
+pub(crate) mod clusters;
+pub(crate) mod completion;
+pub(crate) mod credential;
+pub(crate) mod hub;
+pub(crate) mod kubeconfig;
+pub(crate) mod kubectl;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod password;
+pub(crate) mod roles;
+pub(crate) mod status;
+pub(crate) mod users;
+pub(crate) mod version;

@@ -1,0 +1,1 @@
+//! Client-side behaviour of the binary.

@@ -1,0 +1,251 @@
+//! The one way to a cluster: sends a request that was authorized and audited, as the person who asked.
+//!
+//! Through a tunnel the identity goes as the hub's signed statement (`flotilla-identity`), which the agent checks;
+//! directly as impersonation headers. Both are built once per person and cluster and used again while they hold.
+//! Bodies stream. Only the wait for the head of an answer has a deadline: what follows may take as long as it takes.
+//!
+//! Must not know: policy, or how requests arrive at the hub.
+
+mod plan;
+mod statement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_identity::token::KeyRing;
+use flotilla_tunnel::body::{Body, empty};
+use flotilla_tunnel::client::SendError;
+use flotilla_tunnel::upgrade;
+use flotilla_types::agent::IDENTITY_HEADER;
+use flotilla_upstream::UpstreamError;
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use thiserror::Error;
+
+use crate::backends::{Backends, Way};
+use crate::gate::{Audited, Grant};
+use crate::guard::attend;
+use crate::metrics::ClusterMetrics;
+use crate::request::ClusterRequest;
+use crate::streams::{Permit, Streams};
+use plan::Plan;
+use statement::Statements;
+
+/// Names the request in the cluster's own audit log
+/// (<https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>).
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const IDENTITY: HeaderName = HeaderName::from_static(IDENTITY_HEADER);
+
+/// What can be chosen about the transport.
+#[derive(Clone, Copy, Debug)]
+pub struct TransportOptions {
+    /// How long to wait for the head of an answer. A request that asks for more time with `timeout` or
+    /// `timeoutSeconds` gets it, up to an hour.
+    pub header_deadline: Duration,
+    /// How many answers one person may have open at once.
+    pub streams_per_principal: usize,
+    /// How long a signed statement of identity holds. It is renewed at four fifths of that.
+    pub identity_ttl: Duration,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        Self {
+            header_deadline: Duration::from_secs(60),
+            streams_per_principal: 1000,
+            identity_ttl: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Why there is no answer from the cluster.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// No agent of the cluster is connected, and there is no direct way to it.
+    #[error("the agent of this cluster is not connected")]
+    AgentAway,
+    /// No head of an answer within the deadline.
+    #[error("the cluster did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The API server, or the way to it, failed before there was an answer.
+    #[error("the cluster cannot be reached: {0}")]
+    Unreachable(String),
+    /// The connection broke after the request had been sent; whether it was carried out is not known.
+    #[error("the connection to the cluster broke before there was an answer: {0}")]
+    Interrupted(String),
+    /// The tunnel carries as many requests as it can.
+    #[error("the tunnel to this cluster carries as many requests as it can")]
+    Saturated,
+    /// The person has too many answers open.
+    #[error("you have {0} requests open, which is the limit; close some watches, logs or sessions")]
+    TooManyStreams(usize),
+    /// The user or one of his groups cannot be used as a name in a cluster.
+    #[error("this user cannot be passed on to a cluster: {0}")]
+    Identity(String),
+    /// Our own fault.
+    #[error("the statement of identity could not be signed: {0}")]
+    Signing(String),
+}
+
+impl TransportError {
+    /// The HTTP status that says it best.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::AgentAway | Self::Saturated => 503,
+            Self::Timeout(_) => 504,
+            Self::Unreachable(_) | Self::Interrupted(_) => 502,
+            Self::TooManyStreams(_) => 429,
+            Self::Identity(_) => 403,
+            Self::Signing(_) => 500,
+        }
+    }
+
+    /// A stable word for metrics and logs.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::AgentAway => "agent_away",
+            Self::Timeout(_) => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Interrupted(_) => "interrupted",
+            Self::Saturated => "saturated",
+            Self::TooManyStreams(_) => "too_many_streams",
+            Self::Identity(_) => "identity",
+            Self::Signing(_) => "signing",
+        }
+    }
+}
+
+/// Sends requests to clusters. Cloning shares everything.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    backends: Backends,
+    statements: Statements,
+    streams: Streams,
+    metrics: ClusterMetrics,
+    options: TransportOptions,
+}
+
+impl Transport {
+    /// A transport over `backends` that signs identities with `keys`.
+    #[must_use]
+    pub fn new(backends: Backends, keys: KeyRing, metrics: ClusterMetrics, options: TransportOptions) -> Self {
+        Self(Arc::new(Inner {
+            backends,
+            statements: Statements::new(keys, options.identity_ttl),
+            streams: Streams::new(options.streams_per_principal, metrics.streams().clone()),
+            metrics,
+            options,
+        }))
+    }
+
+    /// Sends the request and returns the head of the answer; the body streams.
+    ///
+    /// The outcome row follows by itself when the body ends or is dropped. After an upgrade the answer is a
+    /// `101` with `hyper::upgrade::OnUpgrade` and a [`crate::guard::UpgradeGuard`] in its extensions; whoever joins
+    /// the connections finishes the guard.
+    ///
+    /// # Errors
+    /// [`TransportError`]; the outcome row says the same.
+    pub async fn send(&self, audited: Audited<ClusterRequest>) -> Result<Response<Body>, TransportError> {
+        let (request, grant, trail) = audited.into_parts();
+        let head = request.http().method() == Method::HEAD;
+        match self.0.exchange(request, &grant).await {
+            Ok((response, permit)) => Ok(attend(response, trail, permit, head)),
+            Err(error) => {
+                self.0.metrics.error(&grant.subject.cluster, error.class());
+                if let Some(trail) = trail {
+                    trail.failed(error.status(), error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn exchange(&self, request: ClusterRequest, grant: &Grant) -> Result<(Response<Body>, Permit), TransportError> {
+        let too_many = || TransportError::TooManyStreams(self.streams.limit());
+        let permit = self.streams.open(grant.user).ok_or_else(too_many)?;
+        let plan = Plan::of(&request, self.options.header_deadline);
+        let mut http = request.into_http();
+        if let Ok(id) = HeaderValue::from_str(grant.request_id.as_str()) {
+            http.headers_mut().insert(AUDIT_ID, id);
+        }
+        let answer = tokio::time::timeout(plan.deadline, self.through(&plan, http, grant)).await;
+        let response = answer.map_err(|_| TransportError::Timeout(plan.deadline))??;
+        Ok((response, permit))
+    }
+
+    async fn through(&self, plan: &Plan, http: Request<Body>, grant: &Grant) -> Result<Response<Body>, TransportError> {
+        match self.backends.way(&grant.subject.cluster, plan.lane) {
+            Way::None => Err(TransportError::AgentAway),
+            Way::Agent(connection) => {
+                let http = self.for_tunnel(http, grant)?;
+                let spare = plan.repeatable.then(|| copy_of(&http));
+                match (connection.send(http).await, spare) {
+                    (Err(SendError::Closed), Some(spare)) => self.once_more(plan, spare, grant).await,
+                    (answer, _) => answer.map(upgrade::to_switching_protocols).map_err(from_tunnel),
+                }
+            }
+            Way::Direct(upstream) => {
+                let identity = self.statements.impersonation(&grant.subject)?;
+                upstream.send(http, &identity).await.map_err(from_upstream)
+            }
+        }
+    }
+
+    /// The connection had gone before anything was sent on it; another one may be there.
+    async fn once_more(&self, plan: &Plan, http: Request<Body>, grant: &Grant) -> Result<Response<Body>, TransportError> {
+        match self.backends.way(&grant.subject.cluster, plan.lane) {
+            Way::Agent(connection) => {
+                let answer = connection.send(http).await;
+                answer.map(upgrade::to_switching_protocols).map_err(from_tunnel)
+            }
+            Way::None | Way::Direct(_) => Err(TransportError::AgentAway),
+        }
+    }
+
+    /// The request as it goes into a tunnel: with the statement of identity, without what concerns the caller's
+    /// connection only.
+    fn for_tunnel(&self, mut http: Request<Body>, grant: &Grant) -> Result<Request<Body>, TransportError> {
+        let statement = self.statements.signed(&grant.subject)?;
+        http.headers_mut().remove(HOST);
+        let mut http = if upgrade::token(http.headers()).is_some() {
+            upgrade::to_connect(http)
+        } else {
+            upgrade::hop_by_hop_stripped(http.headers_mut());
+            http
+        };
+        http.headers_mut().insert(IDENTITY, statement);
+        Ok(http)
+    }
+}
+
+/// A request without a body, again.
+fn copy_of(http: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(empty());
+    *copy.method_mut() = http.method().clone();
+    *copy.uri_mut() = http.uri().clone();
+    *copy.headers_mut() = http.headers().clone();
+    copy
+}
+
+fn from_tunnel(error: SendError) -> TransportError {
+    match error {
+        SendError::Closed => TransportError::AgentAway,
+        SendError::Saturated => TransportError::Saturated,
+        other => TransportError::Interrupted(other.to_string()),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "used with map_err")]
+fn from_upstream(error: UpstreamError) -> TransportError {
+    match error {
+        UpstreamError::Timeout { .. } => TransportError::Timeout(Duration::from_secs(10)),
+        other => TransportError::Unreachable(other.to_string()),
+    }
+}

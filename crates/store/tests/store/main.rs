@@ -1,0 +1,34 @@
+//! One suite of stories, told on SQLite and on a real PostgreSQL server.
+//!
+//! A story is an `async fn story(bed: Bed)`; `on_both_engines!` makes two tests of each. On a machine without
+//! PostgreSQL's programs those tests print `SKIPPED: ...` on standard error.
+
+/// Makes two tests of each story.
+macro_rules! on_both_engines {
+    ($($story:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story($crate::bed::Bed::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                if let Some(bed) = $crate::bed::Bed::postgres(stringify!($story)).await {
+                    super::$story(bed).await;
+                }
+            })+
+        }
+    };
+}
+
+mod audit;
+mod bed;
+mod opening;
+mod postgres;
+mod process;
+mod registry;
+mod sessions;
+mod users;

@@ -1,0 +1,1 @@
+//! CONTRACT.md, row by row.
