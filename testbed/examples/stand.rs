@@ -19,11 +19,7 @@ fn main() -> Result<()> {
     lap("programs");
     let plane = ControlPlane::start(&binaries, Options::new("stand"))?;
     lap("control plane");
-    let node = if has("node") || has("metrics") {
-        Some(Node::start(&plane)?)
-    } else {
-        None
-    };
+    let node = if has("node") || has("metrics") { Some(Node::start(&plane)?) } else { None };
     lap("node");
     let metrics = match &node {
         Some(node) if has("metrics") => Some(MetricsServer::start(&plane, node)?),
@@ -31,15 +27,9 @@ fn main() -> Result<()> {
     };
     lap("metrics-server");
     let nodes = wanted.iter().find_map(|one| one.strip_prefix("kwok="));
-    let kwok = nodes
-        .map(|nodes| Kwok::start(&plane, nodes.parse().context("kwok=NUMBER")?))
-        .transpose()?;
+    let kwok = nodes.map(|nodes| Kwok::start(&plane, nodes.parse::<usize>().context("kwok=NUMBER")?)).transpose()?;
     lap("kwok");
-    println!(
-        "export PATH={}:$PATH KUBECONFIG={}",
-        binaries.bin_dir().display(),
-        plane.kubeconfig_path().display()
-    );
+    println!("export PATH={}:$PATH KUBECONFIG={}", binaries.bin_dir().display(), plane.kubeconfig_path().display());
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     drop((kwok, metrics, node));
     plane.stop()?;

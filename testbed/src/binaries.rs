@@ -34,14 +34,9 @@ impl Tools {
     }
 
     fn ensure_in(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self> {
-        let dir = Module {
-            name: "tools",
-            source: source("tools"),
-            link: String::new(),
-            r#static: true,
-            finish: &|_| Ok(()),
-        }
-        .ensure(cache, progress)?;
+        let dir =
+            Module { name: "tools", source: source("tools"), link: String::new(), r#static: true, finish: &|_| Ok(()) }
+                .ensure(cache, progress)?;
         Ok(Self { dir })
     }
 
@@ -131,10 +126,7 @@ impl Binaries {
 
     /// Configuration files for kwok.
     pub(crate) fn kwok_stages(&self) -> Vec<PathBuf> {
-        KWOK_STAGES
-            .iter()
-            .map(|stage| self.addons.join("stages").join(file_name(stage)))
-            .collect()
+        KWOK_STAGES.iter().map(|stage| self.addons.join("stages").join(file_name(stage))).collect()
     }
 }
 
@@ -164,14 +156,7 @@ fn ensure_kube(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> 
         }
         Ok(())
     };
-    Module {
-        name: "kube",
-        source,
-        link,
-        r#static: false,
-        finish: &finish,
-    }
-    .ensure(cache, progress)
+    Module { name: "kube", source, link, r#static: false, finish: &finish }.ensure(cache, progress)
 }
 
 /// Without these the programs call themselves v0.0.0, and clients refuse to talk to such a server or warn about it.
@@ -180,16 +165,10 @@ fn version_flags(kubernetes: &str, helm: &str) -> Result<String> {
     let major = parts.next().context("a version has a major number")?;
     let minor = parts.next().context("a version has a minor number")?;
     let mut flags = Vec::new();
-    for package in [
-        "k8s.io/component-base/version",
-        "k8s.io/client-go/pkg/version",
-    ] {
-        for (name, value) in [
-            ("gitVersion", kubernetes),
-            ("gitMajor", major),
-            ("gitMinor", minor),
-            ("gitTreeState", "clean"),
-        ] {
+    for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
+        for (name, value) in
+            [("gitVersion", kubernetes), ("gitMajor", major), ("gitMinor", minor), ("gitTreeState", "clean")]
+        {
             flags.push(format!("-X {package}.{name}={value}"));
         }
     }
@@ -204,23 +183,13 @@ fn ensure_addons(cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf
     let source = source("addons");
     let module = source.clone();
     let finish = |entry: &Path| -> Result<()> {
-        let stages = module_dir(&module, "sigs.k8s.io/kwok")?
-            .join("kustomize")
-            .join("stage");
+        let stages = module_dir(&module, "sigs.k8s.io/kwok")?.join("kustomize").join("stage");
         fs::create_dir(entry.join("stages"))?;
         for stage in KWOK_STAGES {
-            let text = fs::read(stages.join(stage))
-                .with_context(|| format!("read kwok's stage {stage}"))?;
+            let text = fs::read(stages.join(stage)).with_context(|| format!("read kwok's stage {stage}"))?;
             fs::write(entry.join("stages").join(file_name(stage)), text)?;
         }
         Ok(())
     };
-    Module {
-        name: "addons",
-        source,
-        link: String::new(),
-        r#static: false,
-        finish: &finish,
-    }
-    .ensure(cache, progress)
+    Module { name: "addons", source, link: String::new(), r#static: false, finish: &finish }.ensure(cache, progress)
 }

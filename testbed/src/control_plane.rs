@@ -42,11 +42,7 @@ pub struct Options {
 impl Options {
     /// A complete control plane called `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            apiserver_args: Vec::new(),
-            controllers: true,
-        }
+        Self { name: name.into(), apiserver_args: Vec::new(), controllers: true }
     }
 }
 
@@ -73,10 +69,11 @@ impl ControlPlane {
     ///
     /// # Errors
     /// A component does not start; the end of its log is part of the text.
+    #[allow(clippy::needless_pass_by_value, reason = "options are made for one call")]
     pub fn start(binaries: &Binaries, options: Options) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::try_start(binaries, options.clone()) {
+            match Self::try_start(binaries, &options) {
                 Err(error) if attempt < ATTEMPTS && is_taken_port(&error) => {
                     tracing::warn!(%error, attempt, "a port was taken by someone else, starting again");
                     attempt += 1;
@@ -88,7 +85,7 @@ impl ControlPlane {
         }
     }
 
-    fn try_start(binaries: &Binaries, options: Options) -> Result<Self> {
+    fn try_start(binaries: &Binaries, options: &Options) -> Result<Self> {
         let started = Instant::now();
         let state = Arc::new(StateDir::create(&options.name)?);
         std::fs::create_dir(state.path().join("log"))?;
@@ -106,13 +103,10 @@ impl ControlPlane {
             ("system:kube-scheduler", None),
         ] {
             let pair = authority.issue(user, group, &[])?;
-            let text =
-                kubeconfig::with_certificate(&options.name, &server, &authority, user, &pair);
+            let text = kubeconfig::with_certificate(&options.name, &server, &authority, user, &pair);
             write_private(&kubeconfig_path(&state, user), &text)?;
         }
-        etcd.wait_until("serves", START_LIMIT, || {
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, etcd_port)).is_ok())
-        })?;
+        etcd.wait_until("serves", START_LIMIT, || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, etcd_port)).is_ok()))?;
         let apiserver = apiserver_program(binaries, &state, &pki, port, etcd_port)
             .args(&options.apiserver_args)
             .start(&binaries.leash())?;
@@ -125,7 +119,7 @@ impl ControlPlane {
             authority,
             pki,
             port,
-            options,
+            options: options.clone(),
             binaries: binaries.clone(),
             state,
         };
@@ -139,8 +133,7 @@ impl ControlPlane {
 
     fn wait_ready(&mut self) -> Result<()> {
         let probe = self.probe.clone();
-        self.apiserver
-            .wait_until("is ready", START_LIMIT, || probe.is_ok("/readyz"))
+        self.apiserver.wait_until("is ready", START_LIMIT, || probe.is_ok("/readyz"))
     }
 
     fn start_controllers(&mut self) -> Result<()> {
@@ -151,9 +144,7 @@ impl ControlPlane {
         let probe = self.probe.clone();
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
         if let Some(process) = &mut self.controller_manager {
-            process.wait_until("made the default service account", START_LIMIT, || {
-                probe.is_ok(account)
-            })?;
+            process.wait_until("made the default service account", START_LIMIT, || probe.is_ok(account))?;
         }
         Ok(())
     }
@@ -188,13 +179,7 @@ impl ControlPlane {
     /// The cryptography library failed.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<String> {
         let pair = self.authority.issue(user, group, &[])?;
-        Ok(kubeconfig::with_certificate(
-            self.name(),
-            &self.server_url(),
-            &self.authority,
-            user,
-            &pair,
-        ))
+        Ok(kubeconfig::with_certificate(self.name(), &self.server_url(), &self.authority, user, &pair))
     }
 
     /// Its folder: logs in `log/`, certificates in `pki/`. Others may put files there; it goes with the control plane.
@@ -242,10 +227,7 @@ impl ControlPlane {
     /// # Errors
     /// It cannot be started; how it ended is in the output.
     pub fn kubectl<A: AsRef<OsStr>>(&self, args: &[A]) -> Result<Output> {
-        self.kubectl_command()
-            .args(args)
-            .output()
-            .context("run kubectl")
+        self.kubectl_command().args(args).output().context("run kubectl")
     }
 
     /// Runs kubectl as administrator and returns what it printed.
@@ -263,16 +245,9 @@ impl ControlPlane {
     pub fn apply(&self, manifest: &str) -> Result<String> {
         let args = ["apply", "--server-side", "-f", "-"];
         let mut command = self.kubectl_command();
-        command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("run kubectl")?;
-        let mut stdin = child
-            .stdin
-            .take()
-            .context("kubectl's standard input is a pipe")?;
+        let mut stdin = child.stdin.take().context("kubectl's standard input is a pipe")?;
         let text = manifest.to_owned();
         // By another thread: kubectl may fill its output before it has read all of its input.
         let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
@@ -297,10 +272,7 @@ impl ControlPlane {
         self.apiserver.restart(&self.binaries.leash())?;
         self.wait_ready()?;
         // A controller manager that could not reach the API server for long gives up by itself.
-        for process in [&mut self.controller_manager, &mut self.scheduler]
-            .into_iter()
-            .flatten()
-        {
+        for process in [&mut self.controller_manager, &mut self.scheduler].into_iter().flatten() {
             if process.exit_code()?.is_some() {
                 process.restart(&self.binaries.leash())?;
             }
@@ -313,9 +285,7 @@ impl ControlPlane {
     /// # Errors
     /// A node still uses the folder.
     pub fn keep_dir(&mut self) -> Result<()> {
-        Arc::get_mut(&mut self.state)
-            .context("drop the node first")?
-            .keep();
+        Arc::get_mut(&mut self.state).context("drop the node first")?.keep();
         Ok(())
     }
 
@@ -337,10 +307,7 @@ impl ControlPlane {
     fn release(&mut self) {
         self.apiserver.release();
         self.etcd.release();
-        for process in [&mut self.controller_manager, &mut self.scheduler]
-            .into_iter()
-            .flatten()
-        {
+        for process in [&mut self.controller_manager, &mut self.scheduler].into_iter().flatten() {
             process.release();
         }
     }
@@ -367,30 +334,15 @@ fn is_taken_port(error: &anyhow::Error) -> bool {
 }
 
 fn kubeconfig_path(state: &StateDir, user: &str) -> PathBuf {
-    state
-        .path()
-        .join(format!("{}.kubeconfig", user.trim_start_matches("system:")))
+    state.path().join(format!("{}.kubeconfig", user.trim_start_matches("system:")))
 }
 
 /// Writes what the components read and returns the administrator's certificate.
 fn write_certificates(pki: &PemDir, authority: &Authority) -> Result<KeyAndCertificate> {
     pki.write_authority(authority)?;
-    let hosts = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "127.0.0.1",
-        "10.96.0.1",
-    ];
-    pki.write_pair(
-        "apiserver",
-        &authority.issue("kube-apiserver", None, &hosts)?,
-    )?;
-    pki.write_pair(
-        "kubelet-client",
-        &authority.issue("apiserver-kubelet-client", Some("system:masters"), &[])?,
-    )?;
+    let hosts = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"];
+    pki.write_pair("apiserver", &authority.issue("kube-apiserver", None, &hosts)?)?;
+    pki.write_pair("kubelet-client", &authority.issue("apiserver-kubelet-client", Some("system:masters"), &[])?)?;
     pki.write_pair("front-proxy", &authority.issue(FRONT_PROXY, None, &[])?)?;
     authority.issue("admin", Some("system:masters"), &[])
 }
@@ -418,13 +370,7 @@ fn file_flag(pki: &PemDir, flag: &str, file: &str) -> String {
     format!("--{flag}={}", pki.path(file).display())
 }
 
-fn apiserver_program(
-    binaries: &Binaries,
-    state: &StateDir,
-    pki: &PemDir,
-    port: u16,
-    etcd_port: u16,
-) -> Program {
+fn apiserver_program(binaries: &Binaries, state: &StateDir, pki: &PemDir, port: u16, etcd_port: u16) -> Program {
     let files = [
         ("client-ca-file", "ca.crt"),
         ("tls-cert-file", "apiserver.crt"),
@@ -442,65 +388,40 @@ fn apiserver_program(
         .args(files.map(|(flag, file)| file_flag(pki, flag, file)))
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
         .arg(format!("--secure-port={port}"))
-        .args([
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
-        ])
+        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
         .arg("--service-account-issuer=https://kubernetes.default.svc")
         .arg("--service-cluster-ip-range=10.96.0.0/16")
         .args(["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
         .arg("--kubelet-preferred-address-types=InternalIP")
         .arg(format!("--requestheader-allowed-names={FRONT_PROXY}"))
-        .args([
-            "--requestheader-username-headers=X-Remote-User",
-            "--requestheader-group-headers=X-Remote-Group",
-        ])
+        .args(["--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"])
         .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
         // No kube-proxy: aggregated APIs and webhooks are reached at their endpoints.
         .arg("--enable-aggregator-routing=true")
-        .args([
-            "--max-requests-inflight=2000",
-            "--max-mutating-requests-inflight=1000",
-        ])
+        .args(["--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000"])
 }
 
 /// Without a port of their own: nobody asks the controllers for metrics, and they start faster.
 fn controller_manager_program(binaries: &Binaries, state: &StateDir, pki: &PemDir) -> Program {
     component(binaries, state, "kube-controller-manager")
-        .arg(format!(
-            "--kubeconfig={}",
-            kubeconfig_path(state, "system:kube-controller-manager").display()
-        ))
+        .arg(format!("--kubeconfig={}", kubeconfig_path(state, "system:kube-controller-manager").display()))
         .args([
             file_flag(pki, "service-account-private-key-file", "sa.key"),
             file_flag(pki, "root-ca-file", "ca.crt"),
             file_flag(pki, "cluster-signing-cert-file", "ca.crt"),
             file_flag(pki, "cluster-signing-key-file", "ca.key"),
         ])
-        .args([
-            "--leader-elect=false",
-            "--use-service-account-credentials",
-            "--secure-port=0",
-        ])
+        .args(["--leader-elect=false", "--use-service-account-credentials", "--secure-port=0"])
         .args(["--kube-api-qps=1000", "--kube-api-burst=2000"])
 }
 
 fn scheduler_program(binaries: &Binaries, state: &StateDir) -> Program {
     component(binaries, state, "kube-scheduler")
-        .arg(format!(
-            "--kubeconfig={}",
-            kubeconfig_path(state, "system:kube-scheduler").display()
-        ))
-        .args([
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--kube-api-qps=1000",
-            "--kube-api-burst=2000",
-        ])
+        .arg(format!("--kubeconfig={}", kubeconfig_path(state, "system:kube-scheduler").display()))
+        .args(["--leader-elect=false", "--secure-port=0", "--kube-api-qps=1000", "--kube-api-burst=2000"])
 }
 
-/// Waits until `kubectl get <what>` with a JSONPath template prints `expected`.
+/// Waits until `kubectl get <what>` with a `JSONPath` template prints `expected`.
 pub(crate) fn wait_for_field(
     plane: &ControlPlane,
     what: &[&str],
@@ -509,19 +430,10 @@ pub(crate) fn wait_for_field(
     limit: Duration,
 ) -> Result<()> {
     let template = format!("jsonpath={jsonpath}");
-    let args: Vec<&str> = ["get"]
-        .iter()
-        .chain(what)
-        .chain(&["-o", &template])
-        .copied()
-        .collect();
-    wait_until(
-        &format!("{} has {jsonpath} = {expected}", what.join(" ")),
-        limit,
-        || {
-            let printed = plane.kubectl_ok(&args)?;
-            ensure!(printed == expected, "it is {printed:?}");
-            Ok(true)
-        },
-    )
+    let args: Vec<&str> = ["get"].iter().chain(what).chain(&["-o", &template]).copied().collect();
+    wait_until(&format!("{} has {jsonpath} = {expected}", what.join(" ")), limit, || {
+        let printed = plane.kubectl_ok(&args)?;
+        ensure!(printed == expected, "it is {printed:?}");
+        Ok(true)
+    })
 }

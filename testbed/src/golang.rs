@@ -43,13 +43,8 @@ impl Module<'_> {
     pub(crate) fn ensure(&self, cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         let entry = cache.join(format!("{}-{}", self.name, self.key()?));
         if !entry.join(USED).exists() {
-            fs::create_dir_all(cache)
-                .with_context(|| format!("create the cache {}", cache.display()))?;
-            let _lock = lock(
-                &cache.join(format!("{}.lock", self.name)),
-                self.name,
-                progress,
-            )?;
+            fs::create_dir_all(cache).with_context(|| format!("create the cache {}", cache.display()))?;
+            let _lock = lock(&cache.join(format!("{}.lock", self.name)), self.name, progress)?;
             if !entry.join(USED).exists() {
                 self.build(&entry, progress)?;
                 remove_stale(cache, self.name, &entry);
@@ -70,19 +65,10 @@ impl Module<'_> {
         add(self.link.as_bytes());
         add(&[u8::from(self.r#static)]);
         for file in sources(&self.source)? {
-            add(file
-                .strip_prefix(&self.source)?
-                .as_os_str()
-                .as_encoded_bytes());
+            add(file.strip_prefix(&self.source)?.as_os_str().as_encoded_bytes());
             add(&fs::read(&file)?);
         }
-        Ok(context
-            .finish()
-            .as_ref()
-            .iter()
-            .take(12)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(context.finish().as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn build(&self, entry: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
@@ -95,17 +81,18 @@ impl Module<'_> {
         self.compile(&out, progress)?;
         (self.finish)(&out)?;
         fs::write(out.join(USED), "")?;
-        fs::rename(&out, entry)
-            .with_context(|| format!("move the build to {}", entry.display()))?;
+        fs::rename(&out, entry).with_context(|| format!("move the build to {}", entry.display()))?;
         progress(&format!("{}: built in {}", self.name, elapsed(started)));
         Ok(())
     }
 
     fn compile(&self, out: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress(&format!("{}: loading Go modules", self.name));
-        let packages = output(self.go().args(["list", "-deps", "./..."]))?
-            .split(|byte| *byte == b'\n')
-            .count();
+        let listed = out.with_extension("packages");
+        let mut list = self.go();
+        list.args(["list", "-deps", "./..."]).stdout(File::create(&listed)?);
+        run_with_progress(list, self.name, progress, |work| format!("{} modules fetched", work.fetched))?;
+        let packages = fs::read_to_string(&listed)?.lines().count();
         let mut target = OsString::from(out);
         target.push("/"); // a folder: every program of the module goes there under its own name
         let mut build = self.go();
@@ -115,7 +102,10 @@ impl Module<'_> {
             .arg("-o")
             .arg(target)
             .arg("./...");
-        run_with_progress(build, self.name, packages, progress)
+        build.stdout(Stdio::null());
+        run_with_progress(build, self.name, progress, |work| {
+            format!("{} of at most {packages} packages compiled", work.compiled)
+        })
     }
 
     fn go(&self) -> Command {
@@ -134,22 +124,14 @@ pub(crate) fn required_version(source: &Path, module: &str) -> Result<String> {
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     text.lines()
         .filter_map(|line| line.trim().strip_prefix(module)?.strip_prefix(' '))
-        .find_map(|rest| {
-            rest.split_whitespace()
-                .next()
-                .filter(|version| version.starts_with('v'))
-        })
+        .find_map(|rest| rest.split_whitespace().next().filter(|version| version.starts_with('v')))
         .map(str::to_owned)
         .with_context(|| format!("{} does not require {module}", path.display()))
 }
 
 /// The folder that holds the source of `module`, a dependency of the module in `source`.
 pub(crate) fn module_dir(source: &Path, module: &str) -> Result<PathBuf> {
-    let printed = output(
-        Command::new("go")
-            .current_dir(source)
-            .args(["list", "-m", "-f", "{{.Dir}}", module]),
-    )?;
+    let printed = output(Command::new("go").current_dir(source).args(["list", "-m", "-f", "{{.Dir}}", module]))?;
     Ok(PathBuf::from(String::from_utf8(printed)?.trim()))
 }
 
@@ -175,10 +157,7 @@ fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
             let path = item.path();
             if item.file_type()?.is_dir() {
                 folders.push(path);
-            } else if ["go", "mod", "sum"]
-                .iter()
-                .any(|end| path.extension().is_some_and(|have| have == *end))
-            {
+            } else if ["go", "mod", "sum"].iter().any(|end| path.extension().is_some_and(|have| have == *end)) {
                 found.push(path);
             }
         }
@@ -191,61 +170,65 @@ fn lock(path: &Path, name: &str, progress: &mut dyn FnMut(&str)) -> Result<File>
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     if file.try_lock().is_err() {
         progress(&format!("{name}: waiting for another build of it to end"));
-        file.lock()
-            .with_context(|| format!("lock {}", path.display()))?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
     }
     Ok(file)
 }
 
-/// Runs `go build -v`, which prints each package when it begins to compile it, and each module when it fetches it.
+/// What a Go command has said that it did.
+#[derive(Default)]
+struct Work {
+    fetched: usize,
+    compiled: usize,
+    /// Everything else it said.
+    other: Vec<String>,
+}
+
+impl Work {
+    /// `go build -v` prints each package when it begins to compile it; every command, each module that it fetches.
+    fn take(&mut self, line: String) {
+        if line.starts_with("go: downloading ") {
+            self.fetched += 1;
+        } else if is_package(&line) {
+            self.compiled += 1;
+        } else {
+            self.other.push(line);
+        }
+    }
+}
+
+/// Runs a Go command and says every few seconds how far it is, in the words of `describe`.
 fn run_with_progress(
-    mut build: Command,
+    mut go: Command,
     name: &str,
-    packages: usize,
     progress: &mut dyn FnMut(&str),
+    describe: impl Fn(&Work) -> String,
 ) -> Result<()> {
     let started = Instant::now();
-    let mut child = build
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stderr = child
-        .stderr
-        .take()
-        .context("the build's standard error is a pipe")?;
+    let mut child = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("run go")?;
+    let stderr = child.stderr.take().context("standard error is a pipe")?;
     let (sender, lines) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         // The send fails when the receiver has gone, and then nobody wants the rest.
-        BufReader::new(stderr)
-            .lines()
-            .map_while(Result::ok)
-            .try_for_each(|line| sender.send(line))
+        BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    let (mut compiled, mut tail, mut said) = (0_usize, Vec::new(), Instant::now());
+    let (mut work, mut said) = (Work::default(), Instant::now());
     loop {
         match lines.recv_timeout(PROGRESS_EVERY) {
-            Ok(line) if is_package(&line) => compiled += 1,
-            Ok(line) => tail.push(line),
+            Ok(line) => work.take(line),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if said.elapsed() >= PROGRESS_EVERY {
             said = Instant::now();
-            progress(&format!(
-                "{name}: compiled {compiled} of at most {packages} packages, {}",
-                elapsed(started)
-            ));
+            progress(&format!("{name}: {}, {}", describe(&work), elapsed(started)));
         }
     }
     let _ = reader.join();
     let status = child.wait()?;
     if !status.success() {
-        let from = tail.len().saturating_sub(30);
-        bail!(
-            "building {name} ended with {status}:\n{}",
-            tail[from..].join("\n")
-        );
+        let from = work.other.len().saturating_sub(30);
+        bail!("building {name} ended with {status}:\n{}", work.other[from..].join("\n"));
     }
     Ok(())
 }
@@ -268,10 +251,7 @@ fn remove_stale(cache: &Path, name: &str, current: &Path) {
         let ours = path
             .file_name()
             .and_then(|file| file.to_str())
-            .is_some_and(|file| {
-                file.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with('-'))
-            });
+            .is_some_and(|file| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')));
         let unused_for = fs::metadata(path.join(USED))
             .and_then(|used| used.modified())
             .ok()
@@ -296,14 +276,8 @@ mod tests {
              replace (\n\tk8s.io/api => k8s.io/api v0.1.0\n)\n",
         )
         .unwrap();
-        assert_eq!(
-            required_version(dir.path(), "k8s.io/kubernetes").unwrap(),
-            "v1.2.3"
-        );
-        assert_eq!(
-            required_version(dir.path(), "k8s.io/kube").unwrap(),
-            "v0.9.0"
-        );
+        assert_eq!(required_version(dir.path(), "k8s.io/kubernetes").unwrap(), "v1.2.3");
+        assert_eq!(required_version(dir.path(), "k8s.io/kube").unwrap(), "v0.9.0");
         assert!(required_version(dir.path(), "k8s.io/api").is_err());
     }
 
@@ -311,12 +285,7 @@ mod tests {
     fn stale_entries_of_the_same_module_go_and_fresh_ones_stay() {
         let cache = tempfile::tempdir().unwrap();
         let old = SystemTime::now() - KEEP_UNUSED - Duration::from_secs(60);
-        for (name, age) in [
-            ("kube-a", old),
-            ("kube-b", SystemTime::now()),
-            ("kube-c", old),
-            ("addons-a", old),
-        ] {
+        for (name, age) in [("kube-a", old), ("kube-b", SystemTime::now()), ("kube-c", old), ("addons-a", old)] {
             fs::create_dir(cache.path().join(name)).unwrap();
             let used = File::create(cache.path().join(name).join(USED)).unwrap();
             used.set_modified(age).unwrap();
@@ -330,16 +299,8 @@ mod tests {
     #[test]
     fn a_build_is_keyed_by_its_sources() {
         let source = tempfile::tempdir().unwrap();
-        fs::write(
-            source.path().join("go.mod"),
-            "module example.test/hello\n\ngo 1.21\n",
-        )
-        .unwrap();
-        fs::write(
-            source.path().join("main.go"),
-            "package main\n\nfunc main() {}\n",
-        )
-        .unwrap();
+        fs::write(source.path().join("go.mod"), "module example.test/hello\n\ngo 1.21\n").unwrap();
+        fs::write(source.path().join("main.go"), "package main\n\nfunc main() {}\n").unwrap();
         let cache = tempfile::tempdir().unwrap();
         let module = Module {
             name: "hello",
@@ -350,23 +311,10 @@ mod tests {
         };
         let first = module.ensure(cache.path(), &mut |_| {}).unwrap();
         assert!(first.join("hello").is_file());
-        assert_eq!(
-            module
-                .ensure(cache.path(), &mut |line| panic!("built again: {line}"))
-                .unwrap(),
-            first
-        );
-        fs::write(
-            source.path().join("main.go"),
-            "package main\n\nfunc main() { println() }\n",
-        )
-        .unwrap();
+        assert_eq!(module.ensure(cache.path(), &mut |line| panic!("built again: {line}")).unwrap(), first);
+        fs::write(source.path().join("main.go"), "package main\n\nfunc main() { println() }\n").unwrap();
         assert_ne!(module.ensure(cache.path(), &mut |_| {}).unwrap(), first);
-        fs::write(
-            source.path().join("main.go"),
-            "package main\n\nfunc main() { nothing() }\n",
-        )
-        .unwrap();
+        fs::write(source.path().join("main.go"), "package main\n\nfunc main() { nothing() }\n").unwrap();
         let error = module.ensure(cache.path(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("undefined: nothing"), "{error}");
     }

@@ -14,13 +14,19 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const MANAGED: (&str, &str) = ("kwok.x-k8s.io/node", "fake");
 
 /// What kwok is to play.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct KwokOptions {
     /// How many nodes, called `kwok-0` and so on.
     pub nodes: usize,
     /// Whether the nodes carry the taint `kwok.x-k8s.io/node=fake:NoSchedule`, so that beside a real node only pods that
     /// tolerate it are played.
     pub tainted: bool,
+}
+
+impl From<usize> for KwokOptions {
+    fn from(nodes: usize) -> Self {
+        Self { nodes, tainted: false }
+    }
 }
 
 /// A running kwok. Its nodes stay when it ends, and become `NotReady`.
@@ -31,69 +37,40 @@ pub struct Kwok {
 }
 
 impl Kwok {
-    /// Starts kwok with `nodes` nodes that take any pod, and returns when all are Ready.
+    /// Starts kwok and returns when all its nodes are Ready. A number alone is that many nodes that take any pod.
     ///
     /// # Errors
     /// kwok does not start or the nodes do not become Ready.
-    pub fn start(plane: &ControlPlane, nodes: usize) -> Result<Self> {
-        Self::start_with(
-            plane,
-            KwokOptions {
-                nodes,
-                tainted: false,
-            },
-        )
-    }
-
-    /// As [`Kwok::start`], with a choice.
-    ///
-    /// # Errors
-    /// As [`Kwok::start`].
-    pub fn start_with(plane: &ControlPlane, options: KwokOptions) -> Result<Self> {
+    pub fn start(plane: &ControlPlane, options: impl Into<KwokOptions>) -> Result<Self> {
+        let options = options.into();
         let mut program = Program::new("kwok", plane.binaries().addons(), &plane.dir().join("log"))
             .arg("kwok")
             .arg("--kubeconfig")
             .arg(plane.kubeconfig_path())
-            .arg(format!(
-                "--manage-nodes-with-annotation-selector={}={}",
-                MANAGED.0, MANAGED.1
-            ))
-            .args([
-                "--node-ip=192.0.2.1",
-                "--cidr=198.18.0.0/15",
-                "--node-lease-duration-seconds=40",
-            ])
+            .arg(format!("--manage-nodes-with-annotation-selector={}={}", MANAGED.0, MANAGED.1))
+            .args(["--node-ip=192.0.2.1", "--cidr=198.18.0.0/15", "--node-lease-duration-seconds=40"])
             .current_dir(plane.dir())
             .grace(Duration::ZERO);
         for stage in plane.binaries().kwok_stages() {
             program = program.arg("--config").arg(stage);
         }
         let process = program.start(&plane.binaries().leash())?;
-        let nodes: Vec<Value> = (0..options.nodes)
-            .map(|index| node(index, options.tainted))
-            .collect();
+        let nodes: Vec<Value> = (0..options.nodes).map(|index| node(index, options.tainted)).collect();
         plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": nodes}).to_string())?;
-        let mut kwok = Self {
-            process,
-            nodes: options.nodes,
-        };
+        let mut kwok = Self { process, nodes: options.nodes };
         kwok.wait_ready(plane)?;
         Ok(kwok)
     }
 
     fn wait_ready(&mut self, plane: &ControlPlane) -> Result<()> {
         let (probe, wanted) = (plane.probe().clone(), self.nodes);
-        self.process
-            .wait_until("its nodes are Ready", READY_LIMIT, || {
-                let (_, body) =
-                    probe.get("/api/v1/nodes?labelSelector=type%3Dkwok&resourceVersion=0")?;
-                let list: Value = serde_json::from_str(&body)?;
-                let ready = list["items"].as_array().map_or(0, |nodes| {
-                    nodes.iter().filter(|node| is_ready(node)).count()
-                });
-                anyhow::ensure!(ready == wanted, "{ready} of {wanted}");
-                Ok(true)
-            })
+        self.process.wait_until("its nodes are Ready", READY_LIMIT, || {
+            let (_, body) = probe.get("/api/v1/nodes?labelSelector=type%3Dkwok&resourceVersion=0")?;
+            let list: Value = serde_json::from_str(&body)?;
+            let ready = list["items"].as_array().map_or(0, |nodes| nodes.iter().filter(|node| is_ready(node)).count());
+            anyhow::ensure!(ready == wanted, "{ready} of {wanted}");
+            Ok(true)
+        })
     }
 
     /// The process, for its process id and its log.
@@ -105,11 +82,8 @@ impl Kwok {
 
 fn node(index: usize, tainted: bool) -> Value {
     let name = format!("kwok-{index}");
-    let taints = if tainted {
-        json!([{"key": MANAGED.0, "value": MANAGED.1, "effect": "NoSchedule"}])
-    } else {
-        json!([])
-    };
+    let taints =
+        if tainted { json!([{"key": MANAGED.0, "value": MANAGED.1, "effect": "NoSchedule"}]) } else { json!([]) };
     let size = json!({"cpu": "32", "memory": "256Gi", "pods": "1000"});
     json!({
         "apiVersion": "v1",
@@ -131,8 +105,5 @@ fn node(index: usize, tainted: bool) -> Value {
 
 fn is_ready(node: &Value) -> bool {
     let conditions = node["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|one| one["type"] == "Ready" && one["status"] == "True")
-    })
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }

@@ -41,3 +41,10 @@ pub use pki::{Authority, KeyAndCertificate};
 pub use process::{Process, Program, wait_for, wait_until};
 pub use reserve::free_port;
 pub use state::StateDir;
+
+/// Says on standard error that a test did not run, and why. Unlike `eprintln!` it is seen when the test passes too.
+pub fn skipped(test: &str, reason: &str) {
+    use std::io::Write as _;
+    // Nothing can be done about a standard error that is closed.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
+}

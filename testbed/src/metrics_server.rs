@@ -34,44 +34,23 @@ impl MetricsServer {
     pub fn start(plane: &ControlPlane, node: &Node) -> Result<Self> {
         let (address, port) = (node.address().to_string(), free_port()?);
         let host = format!("{NAME}.{NAMESPACE}.svc");
-        plane.pki().write_pair(
-            NAME,
-            &plane.authority().issue(NAME, None, &[&host, &address])?,
-        )?;
+        plane.pki().write_pair(NAME, &plane.authority().issue(NAME, None, &[&host, &address])?)?;
         let kubeconfig = plane.dir().join("metrics-server.kubeconfig");
-        write_private(
-            &kubeconfig,
-            &plane.kubeconfig_for(NAME, Some("system:masters"))?,
-        )?;
+        write_private(&kubeconfig, &plane.kubeconfig_for(NAME, Some("system:masters"))?)?;
         let kubeconfig = kubeconfig.display();
         let process = Program::new(NAME, plane.binaries().addons(), &plane.dir().join("log"))
             .arg(NAME)
             .args(
-                [
-                    "kubeconfig",
-                    "authentication-kubeconfig",
-                    "authorization-kubeconfig",
-                ]
-                .map(|flag| format!("--{flag}={kubeconfig}")),
+                ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
+                    .map(|flag| format!("--{flag}={kubeconfig}")),
             )
-            .args([
-                format!("--bind-address={address}"),
-                format!("--secure-port={port}"),
-            ])
-            .arg(format!(
-                "--tls-cert-file={}",
-                plane.pki().path("metrics-server.crt").display()
-            ))
-            .arg(format!(
-                "--tls-private-key-file={}",
-                plane.pki().path("metrics-server.key").display()
-            ))
-            .arg(format!(
-                "--kubelet-certificate-authority={}",
-                plane.pki().path("ca.crt").display()
-            ))
+            .args([format!("--bind-address={address}"), format!("--secure-port={port}")])
+            .arg(format!("--tls-cert-file={}", plane.pki().path("metrics-server.crt").display()))
+            .arg(format!("--tls-private-key-file={}", plane.pki().path("metrics-server.key").display()))
+            .arg(format!("--kubelet-certificate-authority={}", plane.pki().path("ca.crt").display()))
             .args([
                 "--kubelet-preferred-address-types=InternalIP",
+                "--kubelet-use-node-status-port",
                 "--metric-resolution=10s",
                 "--kubelet-request-timeout=5s",
             ])
@@ -86,10 +65,7 @@ impl MetricsServer {
     fn wait_ready(&mut self, plane: &ControlPlane, node: &Node) -> Result<()> {
         let path = format!("/apis/metrics.k8s.io/v1beta1/nodes/{}", node.name());
         let probe = plane.probe().clone();
-        self.process
-            .wait_until("has figures of the node", READY_LIMIT, || {
-                probe.is_ok(&path)
-            })
+        self.process.wait_until("has figures of the node", READY_LIMIT, || probe.is_ok(&path))
     }
 
     /// The process, for its process id and its log.

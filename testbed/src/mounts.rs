@@ -13,8 +13,7 @@ use nix::mount::{MntFlags, umount2};
 /// A mount that does not go.
 pub(crate) fn unmount_below(dir: &Path) -> Result<()> {
     for point in below(dir)?.iter().rev() {
-        umount2(point, MntFlags::MNT_DETACH)
-            .with_context(|| format!("unmount {}", point.display()))?;
+        umount2(point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
     }
     let left = below(dir)?;
     ensure!(left.is_empty(), "still mounted: {left:?}");
@@ -24,13 +23,8 @@ pub(crate) fn unmount_below(dir: &Path) -> Result<()> {
 fn below(dir: &Path) -> Result<Vec<PathBuf>> {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
     let table = fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
-    let points = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape);
-    Ok(points
-        .filter(|point| point.starts_with(&dir) && *point != dir)
-        .collect())
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    Ok(points.filter(|point| point.starts_with(&dir) && *point != dir).collect())
 }
 
 /// Undoes the octal escapes of white space and backslash (`proc_pid_mountinfo(5)`).

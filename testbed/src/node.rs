@@ -71,19 +71,12 @@ impl Node {
         let started = Instant::now();
         let state = Arc::clone(plane.state());
         let dir = state.path().join(FOLDER);
-        fs::create_dir(&dir).with_context(|| {
-            format!("create {}: one node for each control plane", dir.display())
-        })?;
+        fs::create_dir(&dir).with_context(|| format!("create {}: one node for each control plane", dir.display()))?;
         let network = Network::create(state.id(), &dir)?;
         let containerd = start_containerd(plane.binaries(), &state, &dir)?;
         import_images(plane.binaries(), &dir)?;
         let kubelet = start_kubelet(plane, &dir, network.address())?;
-        let mut node = Self {
-            kubelet,
-            containerd,
-            network,
-            _state: state,
-        };
+        let mut node = Self { kubelet, containerd, network, _state: state };
         node.wait_ready(plane)?;
         tracing::info!(name = NAME, address = %node.address(), elapsed = ?started.elapsed(), "node is ready");
         Ok(node)
@@ -95,12 +88,8 @@ impl Node {
         self.kubelet.wait_until("node is Ready", START_LIMIT, || {
             let (_, body) = probe.get(&path)?;
             let node: serde_json::Value = serde_json::from_str(&body)?;
-            let conditions = node["status"]["conditions"]
-                .as_array()
-                .context("the node has no conditions yet")?;
-            Ok(conditions
-                .iter()
-                .any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            let conditions = node["status"]["conditions"].as_array().context("the node has no conditions yet")?;
+            Ok(conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
         })?;
         // The taint goes a moment after the condition, and nothing is scheduled before.
         wait_for_field(plane, &["node", NAME], "{.spec.taints}", "", START_LIMIT)
@@ -147,11 +136,7 @@ impl Drop for Node {
 pub(crate) fn clean_up(state: &Path, id: &str) {
     let dir = state.join(FOLDER);
     if dir.exists() && !id.is_empty() {
-        let result = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(clean_up_script(&dir, id))
-            .stdin(Stdio::null())
-            .status();
+        let result = Command::new("/bin/sh").arg("-c").arg(clean_up_script(&dir, id)).stdin(Stdio::null()).status();
         tracing::debug!(?result, dir = %dir.display(), "node cleaned up");
     }
 }
@@ -173,18 +158,14 @@ fn clean_up_script(dir: &Path, id: &str) -> String {
 fn start_containerd(binaries: &Binaries, state: &StateDir, dir: &Path) -> Result<Process> {
     let config = dir.join("containerd.toml");
     fs::write(&config, config::containerd(dir)?)?;
-    let mut containerd = Program::new(
-        "containerd",
-        prerequisites::find("containerd")?,
-        &state.path().join("log"),
-    )
-    .arg("--config")
-    .arg(config)
-    .current_dir(dir)
-    .grace(Duration::ZERO)
-    .cleanup_mounts(dir)
-    .finally(clean_up_script(dir, state.id()))
-    .start(&binaries.leash())?;
+    let mut containerd = Program::new("containerd", prerequisites::find("containerd")?, &state.path().join("log"))
+        .arg("--config")
+        .arg(config)
+        .current_dir(dir)
+        .grace(Duration::ZERO)
+        .cleanup_mounts(dir)
+        .finally(clean_up_script(dir, state.id()))
+        .start(&binaries.leash())?;
     let socket = config::socket(dir);
     containerd.wait_until("serves", START_LIMIT, || {
         UnixStream::connect(&socket)?;
@@ -203,29 +184,19 @@ fn ctr<A: AsRef<OsStr> + std::fmt::Debug>(dir: &Path, args: &[A]) -> Result<()> 
         .stdin(Stdio::null())
         .output()
         .context("run ctr")?;
-    ensure!(
-        output.status.success(),
-        "ctr {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
+    ensure!(output.status.success(), "ctr {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(())
 }
 
 fn import_images(binaries: &Binaries, dir: &Path) -> Result<()> {
     let images = [
         ("pause.tar", image::pause(&binaries.tools().pause())?),
-        (
-            "busybox.tar",
-            image::busybox(Node::BUSYBOX, &prerequisites::static_busybox()?)?,
-        ),
+        ("busybox.tar", image::busybox(Node::BUSYBOX, &prerequisites::static_busybox()?)?),
     ];
     for (name, archive) in images {
         let path: PathBuf = dir.join(name);
         fs::write(&path, archive)?;
-        ctr(
-            dir,
-            &[OsStr::new("images"), OsStr::new("import"), path.as_os_str()],
-        )?;
+        ctr(dir, &[OsStr::new("images"), OsStr::new("import"), path.as_os_str()])?;
         fs::remove_file(path)?;
     }
     Ok(())
@@ -233,19 +204,10 @@ fn import_images(binaries: &Binaries, dir: &Path) -> Result<()> {
 
 fn start_kubelet(plane: &ControlPlane, dir: &Path, address: Ipv4Addr) -> Result<Process> {
     let user = format!("system:node:{NAME}");
-    let pair =
-        plane
-            .authority()
-            .issue(&user, Some("system:nodes"), &[NAME, &address.to_string()])?;
+    let pair = plane.authority().issue(&user, Some("system:nodes"), &[NAME, &address.to_string()])?;
     plane.pki().write_pair("kubelet", &pair)?;
     let kubeconfig = dir.join("kubeconfig");
-    let text = kubeconfig::with_certificate(
-        plane.name(),
-        &plane.server_url(),
-        plane.authority(),
-        &user,
-        &pair,
-    );
+    let text = kubeconfig::with_certificate(plane.name(), &plane.server_url(), plane.authority(), &user, &pair);
     write_private(&kubeconfig, &text)?;
     let config = dir.join("kubelet.json");
     fs::write(&config, config::kubelet(plane, dir, address, free_port()?))?;
@@ -254,10 +216,7 @@ fn start_kubelet(plane: &ControlPlane, dir: &Path, address: Ipv4Addr) -> Result<
         .arg(format!("--config={}", config.display()))
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--root-dir={}", dir.join("kubelet").display()))
-        .args([
-            format!("--hostname-override={NAME}"),
-            format!("--node-ip={address}"),
-        ])
+        .args([format!("--hostname-override={NAME}"), format!("--node-ip={address}")])
         .current_dir(dir)
         .grace(Duration::ZERO)
         .start(&plane.binaries().leash())

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
 /// A certificate authority, kept in memory.
@@ -35,9 +34,7 @@ pub struct KeyAndCertificate {
 
 impl std::fmt::Debug for KeyAndCertificate {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("KeyAndCertificate")
-            .finish_non_exhaustive()
+        formatter.debug_struct("KeyAndCertificate").finish_non_exhaustive()
     }
 }
 
@@ -50,18 +47,11 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?.pem();
-        Ok(Self {
-            certificate,
-            key: key.serialize_pem(),
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { certificate, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
     }
 
     /// The authority's certificate, PEM.
@@ -79,31 +69,18 @@ impl Authority {
     ///
     /// # Errors
     /// A host that is neither, or the cryptography library failed.
-    pub fn issue(
-        &self,
-        name: &str,
-        group: Option<&str>,
-        hosts: &[&str],
-    ) -> Result<KeyAndCertificate> {
+    pub fn issue(&self, name: &str, group: Option<&str>, hosts: &[&str]) -> Result<KeyAndCertificate> {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).context("hosts of a certificate")?;
         params.distinguished_name.push(DnType::CommonName, name);
         if let Some(group) = group {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, group);
+            params.distinguished_name.push(DnType::OrganizationName, group);
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(KeyAndCertificate {
-            certificate,
-            key: key.serialize_pem(),
-        })
+        Ok(KeyAndCertificate { certificate, key: key.serialize_pem() })
     }
 }
 

@@ -24,18 +24,10 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) fn new(
-        port: u16,
-        authority: &Authority,
-        client: &KeyAndCertificate,
-    ) -> Result<Self> {
+    pub(crate) fn new(port: u16, authority: &Authority, client: &KeyAndCertificate) -> Result<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(
-            authority.certificate().as_bytes(),
-        )?)?;
-        let chain = vec![CertificateDer::from_pem_slice(
-            client.certificate.as_bytes(),
-        )?];
+        roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes())?)?;
+        let chain = vec![CertificateDer::from_pem_slice(client.certificate.as_bytes())?];
         let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
         // Named, because which provider is the process's default is the caller's business.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -43,10 +35,7 @@ impl Probe {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)?;
-        Ok(Self {
-            port,
-            config: Arc::new(config),
-        })
+        Ok(Self { port, config: Arc::new(config) })
     }
 
     /// The status code and the body of `GET path`.
@@ -56,10 +45,7 @@ impl Probe {
         socket.set_read_timeout(Some(TIMEOUT))?;
         socket.set_write_timeout(Some(TIMEOUT))?;
         let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-        let mut stream = StreamOwned::new(
-            ClientConnection::new(Arc::clone(&self.config), name)?,
-            socket,
-        );
+        let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(&self.config), name)?, socket);
         // HTTP/1.0: the answer is not chunked and ends with the connection.
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut answer = Vec::new();
@@ -73,22 +59,13 @@ impl Probe {
     /// Whether `GET path` answers 200.
     pub(crate) fn is_ok(&self, path: &str) -> Result<bool> {
         let (status, body) = self.get(path)?;
-        anyhow::ensure!(
-            status == 200,
-            "{path} answers {status}: {}",
-            body.trim_end()
-        );
+        anyhow::ensure!(status == 200, "{path} answers {status}: {}", body.trim_end());
         Ok(true)
     }
 }
 
 fn parse(answer: &str) -> Result<(u16, String)> {
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("an answer without an end of its headers")?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .context("an answer without a status line")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its headers")?;
+    let status = head.split(' ').nth(1).context("an answer without a status line")?;
     Ok((status.parse()?, body.to_owned()))
 }

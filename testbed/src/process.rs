@@ -64,16 +64,14 @@ impl Program {
     /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable of the environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -112,18 +110,10 @@ impl Program {
     pub fn start(self, leash: &Path) -> Result<Process> {
         let pid_file = self.log.with_extension("pid");
         let _ = fs::remove_file(&pid_file);
-        let mut child = self
-            .command(leash, &pid_file)?
-            .spawn()
-            .with_context(|| format!("start {}", leash.display()))?;
+        let mut child =
+            self.command(leash, &pid_file)?.spawn().with_context(|| format!("start {}", leash.display()))?;
         let rope = child.stdin.take();
-        let mut process = Process {
-            pid: 0,
-            leash: child,
-            rope,
-            status: None,
-            program: self,
-        };
+        let mut process = Process { pid: 0, leash: child, rope, status: None, program: self };
         process.pid = process.wait_for_pid(&pid_file)?;
         tracing::debug!(name = process.program.name, pid = process.pid, "started");
         Ok(process)
@@ -136,9 +126,7 @@ impl Program {
             .open(&self.log)
             .with_context(|| format!("open {}", self.log.display()))?;
         let mut command = Command::new(leash);
-        command
-            .arg("--grace")
-            .arg(format!("{}ms", self.grace.as_millis()));
+        command.arg("--grace").arg(format!("{}ms", self.grace.as_millis()));
         command.arg("--pid-file").arg(pid_file);
         if let Some(dir) = &self.cleanup_mounts {
             command.arg("--cleanup-mounts").arg(dir);
@@ -153,10 +141,7 @@ impl Program {
         }
         // A group of its own: Ctrl-C in a terminal ends the owner, and the owner's end ends the program, in order.
         command.process_group(0);
-        command
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }
 }
@@ -195,9 +180,7 @@ impl Process {
     /// All it has printed so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.program.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.program.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Sends a signal to the program.
@@ -205,8 +188,7 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        signal::kill(Pid::from_raw(self.pid), signal)
-            .with_context(|| format!("signal {}", self.program.name))
+        signal::kill(Pid::from_raw(self.pid), signal).with_context(|| format!("signal {}", self.program.name))
     }
 
     /// The exit code if it has ended; 128 and the signal's number if a signal ended it.
@@ -215,17 +197,9 @@ impl Process {
     /// The leash cannot be waited for.
     pub fn exit_code(&mut self) -> Result<Option<i32>> {
         if self.status.is_none() {
-            self.status = self
-                .leash
-                .try_wait()
-                .with_context(|| format!("wait for {}", self.program.name))?;
+            self.status = self.leash.try_wait().with_context(|| format!("wait for {}", self.program.name))?;
         }
-        Ok(self.status.map(|status| {
-            status
-                .code()
-                .or(status.signal().map(|signal| 128 + signal))
-                .unwrap_or(-1)
-        }))
+        Ok(self.status.map(|status| status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(-1)))
     }
 
     /// Waits for it to end by itself.
@@ -249,12 +223,7 @@ impl Process {
     ///
     /// # Errors
     /// It ended, or `limit` passed; the last error of `probe` is part of the text.
-    pub fn wait_until(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        mut probe: impl FnMut() -> Result<bool>,
-    ) -> Result<()> {
+    pub fn wait_until(&mut self, what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
         let name = self.program.name.clone();
         let result = wait_for(&format!("{name}: {what}"), limit, || {
             if let Some(code) = self.exit_code()? {
@@ -307,19 +276,13 @@ impl Process {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Ok(text) = fs::read_to_string(pid_file) {
-                return text
-                    .parse()
-                    .with_context(|| format!("read {}", pid_file.display()));
+                return text.parse().with_context(|| format!("read {}", pid_file.display()));
             }
             // The file is written first: a program that ended at once has one.
             if let Some(code) = self.exit_code()?
                 && !pid_file.exists()
             {
-                bail!(
-                    "{} did not start: the leash ended with {code}\n{}",
-                    self.program.name,
-                    self.log_tail()
-                );
+                bail!("{} did not start: the leash ended with {code}\n{}", self.program.name, self.log_tail());
             }
             if Instant::now() > deadline {
                 bail!("{} did not start within 20 s", self.program.name);
@@ -338,11 +301,7 @@ impl Process {
             Ok(tail)
         };
         let tail = read().unwrap_or_default();
-        format!(
-            "end of {}:\n{}",
-            self.program.log.display(),
-            String::from_utf8_lossy(&tail)
-        )
+        format!("end of {}:\n{}", self.program.log.display(), String::from_utf8_lossy(&tail))
     }
 }
 
@@ -358,11 +317,7 @@ impl Drop for Process {
 ///
 /// # Errors
 /// `limit` passed.
-pub fn wait_until(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_for(what, limit, || Ok(probe()?.then_some(())))
 }
 
@@ -371,11 +326,7 @@ pub fn wait_until(
 ///
 /// # Errors
 /// `limit` passed.
-pub fn wait_for<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         let failed = match probe() {
@@ -385,9 +336,7 @@ pub fn wait_for<T>(
         };
         if Instant::now() > deadline {
             let text = format!("{what}: not within {limit:?}");
-            return Err(failed
-                .unwrap_or_else(|| anyhow!("the answer is no"))
-                .context(text));
+            return Err(failed.unwrap_or_else(|| anyhow!("the answer is no")).context(text));
         }
         std::thread::sleep(POLL);
     }

@@ -32,9 +32,7 @@ pub fn free_port() -> Result<u16> {
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
             && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
         {
-            HELD.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(held);
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(held);
             return Ok(port);
         }
     }
@@ -55,13 +53,9 @@ pub(crate) fn root() -> Result<PathBuf> {
     let user = fs::metadata("/proc/self").context("read /proc/self")?.uid();
     let root = std::env::temp_dir().join(format!("flotilla-testbed-{user}"));
     let created = fs::DirBuilder::new().mode(0o700).create(&root);
-    let metadata = fs::symlink_metadata(&root).or_else(|error| Err(created.err().unwrap_or(error)));
+    let metadata = fs::symlink_metadata(&root).map_err(|error| created.err().unwrap_or(error));
     let metadata = metadata.with_context(|| format!("create {}", root.display()))?;
-    ensure!(
-        metadata.is_dir() && metadata.uid() == user,
-        "{} belongs to somebody else: remove it",
-        root.display()
-    );
+    ensure!(metadata.is_dir() && metadata.uid() == user, "{} belongs to somebody else: remove it", root.display());
     Ok(root)
 }
 
@@ -72,15 +66,9 @@ mod tests {
 
     #[test]
     fn ports_are_distinct_also_between_threads() {
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>())
-            })
-            .collect();
-        let ports: Vec<u16> = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| std::thread::spawn(|| (0..20).map(|_| free_port().unwrap()).collect::<Vec<_>>())).collect();
+        let ports: Vec<u16> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
     }
 

@@ -35,19 +35,12 @@ impl StateDir {
         let gate = File::create(root.join(LOCK))?;
         gate.lock().context("lock the test beds' folder")?;
         sweep(&root);
-        let id: String = std::iter::repeat_with(|| fastrand::char('a'..='z'))
-            .take(8)
-            .collect();
+        let id: String = std::iter::repeat_with(|| fastrand::char('a'..='z')).take(8).collect();
         let path = root.join(format!("{name}-{id}"));
         fs::create_dir(&path).with_context(|| format!("create {}", path.display()))?;
         let lock = File::create(path.join(LOCK))?;
         lock.lock()?;
-        Ok(Self {
-            path,
-            id,
-            _lock: lock,
-            keep: false,
-        })
+        Ok(Self { path, id, _lock: lock, keep: false })
     }
 
     /// Where it is.
@@ -84,16 +77,9 @@ fn sweep(root: &Path) {
     let Ok(items) = fs::read_dir(root) else {
         return;
     };
-    for path in items
-        .filter_map(|item| Some(item.ok()?.path()))
-        .filter(|path| path.is_dir())
-    {
+    for path in items.filter_map(|item| Some(item.ok()?.path())).filter(|path| path.is_dir()) {
         // Created if it is not there: an owner ended between making the folder and its lock.
-        let Ok(lock) = File::options()
-            .create(true)
-            .append(true)
-            .open(path.join(LOCK))
-        else {
+        let Ok(lock) = File::options().create(true).append(true).open(path.join(LOCK)) else {
             continue;
         };
         if lock.try_lock().is_err() {
@@ -106,10 +92,7 @@ fn sweep(root: &Path) {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let id = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.rsplit('-').next());
+    let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit('-').next());
     node::clean_up(path, id.unwrap_or_default());
     mounts::unmount_below(path)?;
     fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))

@@ -238,7 +238,9 @@ mod tests {
     fn what_comes_next() {
         let good = stored("a", 0, 1000);
         assert_eq!(next(Some(&good), None, "a", 999), Next::Use);
-        assert!(matches!(next(Some(&good), None, "a", 1000), Next::Stuck(reason) if reason.contains("1970-01-01T00:00:01Z") && reason.contains("flotilla agents token a")));
+        assert!(
+            matches!(next(Some(&good), None, "a", 1000), Next::Stuck(reason) if reason.contains("1970-01-01T00:00:01Z") && reason.contains("flotilla agents token a"))
+        );
         assert!(matches!(next(None, None, "a", 0), Next::Stuck(_)));
         let token = token();
         assert_eq!(next(None, Some(&token), "a", 0), Next::Enrol);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use flotilla_settings::{Secret, Source};
+use flotilla_tunnel::token::EnrolmentToken;
 use flotilla_types::name::check_cluster_name;
 use serde::{Deserialize, Serialize};
 
@@ -139,17 +140,25 @@ pub(crate) fn load(source: &Source) -> anyhow::Result<Config> {
 
 fn check(config: &Config) -> anyhow::Result<()> {
     if config.central.url.is_empty() {
-        bail!("`central.url` is not set: give the hub's address for agents in agent.yaml or as CENTRAL_URL, for example https://hub.example.com:8443");
+        bail!(
+            "`central.url` is not set: give the hub's address for agents in agent.yaml or as CENTRAL_URL, for example https://hub.example.com:8443"
+        );
     }
-    let url: http::Uri = config.central.url.parse().ok().context("`central.url` is not a URL like https://hub.example.com:8443")?;
+    let url: http::Uri =
+        config.central.url.parse().ok().context("`central.url` is not a URL like https://hub.example.com:8443")?;
     let root = matches!(url.path(), "" | "/") && url.query().is_none();
     if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) || !root {
         bail!("`central.url` must have the form https://hub.example.com:8443, without a path");
     }
     if config.cluster.name.is_empty() {
-        bail!("`cluster.name` is not set: give the name for which the enrolment token was made in agent.yaml or as CLUSTER_NAME");
+        bail!(
+            "`cluster.name` is not set: give the name for which the enrolment token was made in agent.yaml or as CLUSTER_NAME"
+        );
     }
     check_cluster_name(&config.cluster.name).context("`cluster.name`")?;
+    if let Some(token) = config.central.token.as_ref().filter(|token| !token.is_empty()) {
+        EnrolmentToken::parse(token.expose()).context("`central.token`")?;
+    }
     if !(1..=3600).contains(&config.heartbeat.interval_seconds) {
         bail!("`heartbeat.interval_seconds` must be from 1 to 3600");
     }
@@ -170,14 +179,17 @@ mod tests {
         load(&source(Some(&path), environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))))
     }
 
+    /// 32 zero bytes, and 32 again.
+    const TOKEN: &str = "fla1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
     const ENVIRONMENT: [(&str, &str); 3] =
-        [("CENTRAL_URL", "https://hub.example.com:8443"), ("AGENT_TOKEN", "t"), ("CLUSTER_NAME", "prod-eu-1")];
+        [("CENTRAL_URL", "https://hub.example.com:8443"), ("AGENT_TOKEN", TOKEN), ("CLUSTER_NAME", "prod-eu-1")];
 
     #[test]
     fn three_variables_are_enough() {
         let config = loaded("", &ENVIRONMENT).unwrap();
         assert_eq!(config.cluster.name, "prod-eu-1");
-        assert_eq!(config.central.token.unwrap().expose(), "t");
+        assert_eq!(config.central.token.unwrap().expose(), TOKEN);
         assert_eq!(config.health.listen.to_string(), "127.0.0.1:8081");
     }
 
@@ -187,7 +199,8 @@ mod tests {
         let config = loaded(example, &ENVIRONMENT).unwrap();
         assert_eq!(config.cluster.name, "prod-eu-1");
         // Uncommented, every key must still be known and of the right type.
-        let uncommented: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("#:").unwrap_or(line))).collect();
+        let uncommented: String =
+            example.lines().map(|line| format!("{}\n", line.strip_prefix("#:").unwrap_or(line))).collect();
         let config = loaded(&uncommented, &ENVIRONMENT).unwrap();
         assert_eq!(config.heartbeat.interval_seconds, Heartbeat::default().interval_seconds);
         assert_eq!(config.state_dir, Config::default().state_dir);
@@ -202,12 +215,13 @@ mod tests {
             ("central: {ulr: x}", &ENVIRONMENT[..], "did you mean `central.url`?"),
             ("log: {format: xml}", &ENVIRONMENT[..], "`text` or `json`"),
             ("health: {listen: here}", &ENVIRONMENT[..], "`health.listen`"),
+            ("central: {token: hunter2}", &[ENVIRONMENT[0], ENVIRONMENT[2]], "`central.token`: not an enrolment token"),
             ("heartbeat: {interval_seconds: 0}", &ENVIRONMENT[..], "1 to 3600"),
             ("tls: {insecure: true, ca_file: /x}", &ENVIRONMENT[..], "contradict"),
         ];
         for (yaml, environment, want) in cases {
             let text = format!("{:#}", loaded(yaml, environment).unwrap_err());
-            assert!(text.contains(want), "{yaml}: {text}");
+            assert!(text.contains(want) && !text.contains("hunter2"), "{yaml}: {text}");
         }
         for url in ["hub:8443", "http://hub:8443", "https://", "https://hub/path", "https://hub?x", "nonsense"] {
             assert!(loaded("", &[("CENTRAL_URL", url), ("CLUSTER_NAME", "a")]).is_err(), "{url}");

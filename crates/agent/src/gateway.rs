@@ -73,7 +73,11 @@ impl<S: KeySource> Gateway<S> {
     }
 
     /// An upgrade: bytes both ways once both sides have switched.
-    async fn switch(&self, mut request: Request<Incoming>, identity: &Identity) -> Result<Response<Body>, UpstreamError> {
+    async fn switch(
+        &self,
+        mut request: Request<Incoming>,
+        identity: &Identity,
+    ) -> Result<Response<Body>, UpstreamError> {
         let near = hyper::upgrade::on(&mut request);
         let request = upgrade::to_http1(request).map(|_| body::empty());
         let mut response = self.shared.upstream.send(request, identity).await?;
@@ -106,7 +110,9 @@ impl<S: KeySource> Gateway<S> {
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             UpstreamError::Invalid { .. } => (StatusCode::BAD_REQUEST, "BadRequest"),
             UpstreamError::Credentials { .. } => (StatusCode::BAD_GATEWAY, "InternalError"),
-            UpstreamError::Unreachable { .. } | UpstreamError::Tls { .. } => (StatusCode::BAD_GATEWAY, "ServiceUnavailable"),
+            UpstreamError::Unreachable { .. } | UpstreamError::Tls { .. } => {
+                (StatusCode::BAD_GATEWAY, "ServiceUnavailable")
+            }
         };
         failure(status, reason, error.to_string())
     }

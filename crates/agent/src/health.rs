@@ -53,7 +53,13 @@ impl Readiness {
     /// `heartbeat` is how often the API server is asked; three of them missed are too many.
     pub(crate) fn new(tunnel: DialState, heartbeat: Duration, stopping: CancellationToken) -> Self {
         let patience_ms = i64::try_from((heartbeat * 3).as_millis()).unwrap_or(i64::MAX);
-        let shared = Shared { tunnel, api_server_answered: AtomicI64::new(0), patience_ms, obstacle: Mutex::new(None), stopping };
+        let shared = Shared {
+            tunnel,
+            api_server_answered: AtomicI64::new(0),
+            patience_ms,
+            obstacle: Mutex::new(None),
+            stopping,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -90,7 +96,8 @@ impl Readiness {
 /// # Errors
 /// The port cannot be opened.
 pub(crate) async fn listen(address: SocketAddr, readiness: Readiness, metrics: Metrics) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`health.listen`)"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (`health.listen`)"))?;
     tracing::debug!(%address, "health endpoint open");
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     tokio::spawn(async move {
@@ -115,7 +122,11 @@ async fn serve(stream: TcpStream, readiness: &Readiness, metrics: &Metrics) {
         let response = answer(request.method(), request.uri().path(), readiness, metrics);
         async move { Ok::<_, Infallible>(response) }
     });
-    let http = http1::Builder::new().timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(stream), service).await;
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
     if let Err(error) = http {
         tracing::debug!(%error, "a probe's connection failed");
     }
@@ -157,7 +168,10 @@ mod tests {
         let readiness = Readiness::new(DialState::new(), Duration::from_secs(30), CancellationToken::new());
         readiness.set_obstacle(Some("no certificate".into()));
         let missing = readiness.check(now_ms()).unwrap_err();
-        assert_eq!(missing, "no certificate\nnot connected to the hub: not yet\nthe API server has not answered lately");
+        assert_eq!(
+            missing,
+            "no certificate\nnot connected to the hub: not yet\nthe API server has not answered lately"
+        );
         readiness.api_server_answered();
         readiness.set_obstacle(None);
         assert_eq!(readiness.check(now_ms()).unwrap_err(), "not connected to the hub: not yet");

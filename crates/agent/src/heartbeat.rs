@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use flotilla_tunnel::body;
+use anyhow::{Context as _, anyhow, ensure};
+use flotilla_tunnel::body::{self, Body};
 use flotilla_upstream::Upstream;
 use http::Request;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::MissedTickBehavior;
@@ -44,9 +44,13 @@ pub(crate) async fn beat(upstream: Upstream, session: Session, readiness: Readin
                 metadata.insert("kubernetes_version".to_owned(), version.git_version.into());
                 metadata.insert("platform".to_owned(), version.platform.into());
             }
-            Err(error) => tracing::warn!(error = format!("{error:#}"), server = upstream.server(), "the API server does not answer"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                server = upstream.server(),
+                "the API server does not answer"
+            ),
         }
-        if let Err(error) = session.heartbeat(&metadata).await {
+        if let Err(error) = session.heartbeat(metadata).await {
             tracing::debug!(error = one_line(error), "the hub did not take the heartbeat");
         }
     }
@@ -57,8 +61,18 @@ async fn version(upstream: &Upstream) -> anyhow::Result<Version> {
     let ask = async {
         let response = upstream.send_as_self(request).await?;
         ensure!(response.status().is_success(), "/version answered {}", response.status());
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
-        serde_json::from_slice(&body.to_bytes()).context("/version is not what a Kubernetes API server answers")
+        let answer = read(response.into_body()).await?;
+        serde_json::from_slice(&answer).context("/version is not what a Kubernetes API server answers")
     };
     tokio::time::timeout(DEADLINE, ask).await.context("no answer within 5 s")?
+}
+
+async fn read(mut body: Body) -> anyhow::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| anyhow!("the answer to /version broke off: {error}"))?;
+        answer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        ensure!(answer.len() <= MAX_ANSWER, "the answer to /version is larger than {MAX_ANSWER} bytes");
+    }
+    Ok(answer)
 }

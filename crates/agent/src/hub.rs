@@ -46,8 +46,10 @@ impl Hub {
             _ if config.tls.insecure => Trust::Anyone,
             None => Trust::Enrolment,
             Some(path) => {
-                let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read `tls.ca_file` {}", path.display()))?;
-                pki::client_config(Roots::Pem(&pem), None, &[]).with_context(|| format!("`tls.ca_file` {}", path.display()))?;
+                let pem = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read `tls.ca_file` {}", path.display()))?;
+                pki::client_config(Roots::Pem(&pem), None, &[])
+                    .with_context(|| format!("`tls.ca_file` {}", path.display()))?;
                 Trust::File(pem.into())
             }
         };
@@ -55,11 +57,17 @@ impl Hub {
     }
 
     /// Trades a token for a certificate.
-    pub(crate) async fn enrol(&self, token: &Secret, cluster: &str, metadata: Map<String, Value>) -> Result<Stored, HubError> {
+    pub(crate) async fn enrol(
+        &self,
+        token: &Secret,
+        cluster: &str,
+        metadata: Map<String, Value>,
+    ) -> Result<Stored, HubError> {
         let parsed = EnrolmentToken::parse(token.expose()).map_err(|error| HubError::Other(error.into()))?;
         let tls = self.tls_without_certificate(&parsed).await?;
         let (csr, key) = pki::new_csr(cluster).map_err(EnrolError::from)?;
-        let request = RegisterRequest { token: token.expose().trim().to_owned(), cluster: cluster.to_owned(), csr, metadata };
+        let request =
+            RegisterRequest { token: token.expose().trim().to_owned(), cluster: cluster.to_owned(), csr, metadata };
         let enrolment: Enrolment = enrol::post_json(&self.target, tls, "/api/agents/register", &request).await?;
         self.usable(Stored::new(cluster, enrolment, key, token_hash(&parsed)))
     }
@@ -68,7 +76,8 @@ impl Hub {
     pub(crate) async fn renew(&self, stored: &Stored) -> Result<Stored, HubError> {
         let (csr, key) = pki::new_csr(&stored.cluster).map_err(EnrolError::from)?;
         let tls = self.tls(stored)?;
-        let enrolment: Enrolment = enrol::post_json(&self.target, tls, "/api/agents/renew", &RenewRequest { csr }).await?;
+        let enrolment: Enrolment =
+            enrol::post_json(&self.target, tls, "/api/agents/renew", &RenewRequest { csr }).await?;
         self.usable(Stored::new(&stored.cluster, enrolment, key, stored.token_hash.clone()))
     }
 
@@ -150,12 +159,17 @@ impl Session {
     }
 
     /// Says that we live, and what we know of the cluster.
-    pub(crate) async fn heartbeat(&self, metadata: &Map<String, Value>) -> Result<(), EnrolError> {
+    pub(crate) fn heartbeat(
+        &self,
+        metadata: Map<String, Value>,
+    ) -> impl Future<Output = Result<(), EnrolError>> + Send + use<> {
         let (target, tls) = self.current();
-        match enrol::post_json::<_, serde::de::IgnoredAny>(&target, tls, "/api/agents/heartbeat", metadata).await {
-            // The hub answers 204: there is nothing to parse.
-            Ok(_) | Err(EnrolError::Malformed(_)) => Ok(()),
-            Err(error) => Err(error),
+        async move {
+            match enrol::post_json::<_, serde::de::IgnoredAny>(&target, tls, "/api/agents/heartbeat", &metadata).await {
+                // The hub answers 204: there is nothing to parse.
+                Ok(_) | Err(EnrolError::Malformed(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
         }
     }
 

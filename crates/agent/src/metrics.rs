@@ -33,7 +33,11 @@ impl Metrics {
         registry.register("sessions", "Upgraded streams that are open (exec, attach, port-forward)", sessions.clone());
         registry.register("tunnel_connections", "Connections that the hub has accepted", connections.clone());
         registry.register("tunnel_connects", "Connections made since the start", connects.clone());
-        registry.register("certificate_end_timestamp_seconds", "When the agent's certificate ends", certificate_ends.clone());
+        registry.register(
+            "certificate_end_timestamp_seconds",
+            "When the agent's certificate ends",
+            certificate_ends.clone(),
+        );
         Self { registry: Arc::new(registry), requests, sessions, connections, connects, certificate_ends }
     }
 

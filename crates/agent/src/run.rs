@@ -32,7 +32,10 @@ pub(crate) async fn run(config: Config, settings: Source) -> anyhow::Result<()> 
     let upstream = upstream(&config.kubernetes)?;
     let hub = Hub::new(&config)?;
     if config.tls.insecure {
-        tracing::warn!("tls.insecure is set: the hub is NOT verified, and whoever answers at {} rules this cluster", config.central.url);
+        tracing::warn!(
+            "tls.insecure is set: the hub is NOT verified, and whoever answers at {} rules this cluster",
+            config.central.url
+        );
     }
     let interval = Duration::from_secs(config.heartbeat.interval_seconds);
     let tunnel = DialState::new();
@@ -50,7 +53,6 @@ pub(crate) async fn run(config: Config, settings: Source) -> anyhow::Result<()> 
     let (sender, receiver) = watch::channel(hub.dial_config(&first)?);
     let session = Session::new(receiver.clone());
     let verifier = Verifier::new(&config.cluster.name, session.clone());
-    verifier.prefetch().await;
     let gateway = Gateway::new(upstream.clone(), verifier, metrics.clone(), readiness.clone());
     let beats = tokio::spawn(heartbeat::beat(upstream, session, readiness, interval));
     let renewals = tokio::spawn(renew(certificates, first, hub, sender, metrics));
@@ -78,9 +80,11 @@ async fn renew(certificates: Certificates, first: Stored, hub: Hub, dial: watch:
 
 fn upstream(settings: &Kubernetes) -> anyhow::Result<Upstream> {
     let Some(path) = &settings.kubeconfig else {
-        return Upstream::in_cluster().context("name a kubeconfig as `kubernetes.kubeconfig`, or run the agent in the cluster that it serves");
+        return Upstream::in_cluster()
+            .context("name a kubeconfig as `kubernetes.kubeconfig`, or run the agent in the cluster that it serves");
     };
-    let yaml = std::fs::read_to_string(path).with_context(|| format!("cannot read `kubernetes.kubeconfig` {}", path.display()))?;
+    let yaml = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `kubernetes.kubeconfig` {}", path.display()))?;
     let base_dir = path.parent().unwrap_or(Path::new(".")).to_owned();
     Upstream::from_kubeconfig(&yaml, settings.context.as_deref(), &Externals::Allowed { base_dir })
         .with_context(|| format!("`kubernetes.kubeconfig` {}", path.display()))

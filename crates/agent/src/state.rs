@@ -23,6 +23,7 @@ pub(crate) struct Stored {
     /// What the hub gave: ids, certificate, CA, end.
     pub(crate) enrolment: Enrolment,
     /// Private key, PEM.
+    #[serde(with = "key")]
     pub(crate) key: Zeroizing<String>,
     /// When the certificate came, by this machine's clock, in milliseconds since the epoch.
     pub(crate) obtained_ms: i64,
@@ -50,6 +51,20 @@ impl Stored {
     /// The end as text.
     pub(crate) fn ends(&self) -> String {
         from_ms(self.ends_ms()).to_string()
+    }
+}
+
+/// The key as a plain string in the file and as one that is wiped in memory.
+mod key {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use zeroize::Zeroizing;
+
+    pub(super) fn serialize<S: Serializer>(key: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+        String::deserialize(deserializer).map(Zeroizing::new)
     }
 }
 
@@ -85,7 +100,11 @@ impl State {
             anyhow::anyhow!("{} is damaged; remove it and start the agent with a new enrolment token", path.display())
         })?;
         if stored.cluster != cluster {
-            tracing::warn!(kept_for = stored.cluster, wanted = cluster, "the enrolment in the state directory is for another cluster and is not used");
+            tracing::warn!(
+                kept_for = stored.cluster,
+                wanted = cluster,
+                "the enrolment in the state directory is for another cluster and is not used"
+            );
             return Ok(None);
         }
         Ok(Some(stored))

@@ -94,7 +94,10 @@ impl<S: KeySource> Verifier<S> {
             source,
             keys: RwLock::default(),
             fetched: Mutex::new(None),
-            remembered: moka::sync::Cache::builder().max_capacity(REMEMBERED).time_to_live(Duration::from_secs(300)).build(),
+            remembered: moka::sync::Cache::builder()
+                .max_capacity(REMEMBERED)
+                .time_to_live(Duration::from_secs(300))
+                .build(),
         }
     }
 
@@ -116,7 +119,9 @@ impl<S: KeySource> Verifier<S> {
     }
 
     fn check(&self, token: &str, key: &DecodingKey) -> Result<Verified, Refused> {
-        let claims = decode::<IdentityClaims>(token, key, &self.validation).map_err(|error| Refused::Invalid(reason(error.kind())))?.claims;
+        let claims = decode::<IdentityClaims>(token, key, &self.validation)
+            .map_err(|error| Refused::Invalid(reason(error.kind())))?
+            .claims;
         if claims.iat > now_ms() / 1000 + LEEWAY.cast_signed() {
             return Err(Refused::Invalid("it is from the future; is this machine's clock right?"));
         }
@@ -183,7 +188,9 @@ fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
         ErrorKind::InvalidAudience => "it is for another cluster",
         ErrorKind::InvalidIssuer => "it is not from the hub",
         ErrorKind::InvalidSignature => "its signature is wrong",
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::Json(_) | ErrorKind::InvalidClaimFormat(_) => "a claim is missing or malformed",
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::Json(_) | ErrorKind::InvalidClaimFormat(_) => {
+            "a claim is missing or malformed"
+        }
         _ => "it is malformed",
     }
 }

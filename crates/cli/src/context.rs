@@ -64,7 +64,8 @@ impl Context {
     /// # Errors
     /// When the configuration holds something that is no address.
     pub(crate) fn configured_hub(&self) -> Result<Option<HubUrl>, CliError> {
-        let parse = |text: &String| text.parse().map_err(|why: String| CliError::general(format!("central_url: {why}")));
+        let parse =
+            |text: &String| text.parse().map_err(|why: String| CliError::general(format!("central_url: {why}")));
         self.config.central_url.as_ref().map(parse).transpose()
     }
 
@@ -131,5 +132,7 @@ impl Context {
 /// When the system does not tell, or it is not UTF-8 and could not be written into a kubeconfig.
 pub(crate) fn this_program() -> Result<String, CliError> {
     let path = std::env::current_exe().doing("find out where this program is")?;
-    path.into_os_string().into_string().map_err(|_| CliError::general("this program's path is not UTF-8").hint("move it"))
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| CliError::general("this program's path is not UTF-8").hint("move it"))
 }

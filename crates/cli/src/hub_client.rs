@@ -120,9 +120,7 @@ fn refusal(status: StatusCode, code: Option<Code>, text: String, wait: Option<St
             (CliError::not_signed_in(text), Some("check address and password".to_owned()))
         }
         StatusCode::UNAUTHORIZED => (CliError::not_signed_in(text), Some("run: flotilla login".to_owned())),
-        StatusCode::FORBIDDEN => {
-            (CliError::not_allowed(text), Some("see what you may do: flotilla status".to_owned()))
-        }
+        StatusCode::FORBIDDEN => (CliError::not_allowed(text), Some("see what you may do: flotilla status".to_owned())),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             (CliError::general(text), wait.map(|seconds| format!("try again in {} s", plain(&seconds))))
         }
@@ -312,7 +310,8 @@ impl Transport {
 }
 
 fn certificates(pem: &str) -> Result<Vec<Certificate>, CliError> {
-    let wrong = || CliError::general("the CA certificate is not PEM").hint("it begins with -----BEGIN CERTIFICATE-----");
+    let wrong =
+        || CliError::general("the CA certificate is not PEM").hint("it begins with -----BEGIN CERTIFICATE-----");
     let found = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| wrong())?;
     if found.is_empty() { Err(wrong()) } else { Ok(found) }
 }
@@ -342,22 +341,27 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
             request_id: Some(problem.request_id).filter(|id| !id.is_empty()).or(request_id),
             retry_after,
         },
-        None => CallError::Refused { status, detail: format!("the hub answered {status}"), code: None, request_id, retry_after },
+        None => CallError::Refused {
+            status,
+            detail: format!("the hub answered {status}"),
+            code: None,
+            request_id,
+            retry_after,
+        },
     }
 }
 
 /// The certificate's fault, when it was that.
-fn certificate_reason(error: &reqwest::Error) -> Option<String> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return Some(reason.to_string());
-        }
-        next = error.source();
+fn certificate_reason(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
+        return Some(reason.to_string());
     }
-    None
+    // An I/O error names as its source the source of what it wraps, and so hides what it wraps.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => certificate_reason(wrapped),
+        None => error.source().and_then(certificate_reason),
+    }
 }
 
 /// The first cause: what the outer errors say is only that there was one.
@@ -390,7 +394,9 @@ impl HubClient {
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, CliError> {
         let session = session::current(&self.store, &self.hub, &self.transport).await?;
         match self.transport.call(call, Some(&session.token)).await {
-            Err(CallError::Refused { status: StatusCode::UNAUTHORIZED, code, .. }) if code != Some(Code::InvalidCredentials) => {
+            Err(CallError::Refused { status: StatusCode::UNAUTHORIZED, code, .. })
+                if code != Some(Code::InvalidCredentials) =>
+            {
                 let session = session::renewed(&self.store, &self.hub, &self.transport, &session.token).await?;
                 Ok(self.transport.call(call, Some(&session.token)).await?.body)
             }
@@ -420,15 +426,23 @@ mod tests {
     #[test]
     fn a_problem_is_shown_by_its_detail_with_the_request_id() {
         let problem = |status: u16, code: &str| {
-            format!(r#"{{"type":"about:blank","title":"t","status":{status},"detail":"no\u001b[2J way","request_id":"p-1","code":"{code}"}}"#)
+            format!(
+                r#"{{"type":"about:blank","title":"t","status":{status},"detail":"no\u001b[2J way","request_id":"p-1","code":"{code}"}}"#
+            )
         };
         assert_eq!(
             refusal_of(403, &problem(403, "forbidden")),
             "error: no[2J way\nhint: see what you may do: flotilla status; request id p-1\n"
         );
         assert_eq!(refusal_of(409, &problem(409, "conflict")), "error: no[2J way\nhint: request id p-1\n");
-        assert_eq!(refusal_of(429, &problem(429, "too_many_requests")), "error: no[2J way\nhint: try again in 7 s; request id p-1\n");
-        assert_eq!(refusal_of(401, &problem(401, "unauthenticated")), "error: no[2J way\nhint: run: flotilla login; request id p-1\n");
+        assert_eq!(
+            refusal_of(429, &problem(429, "too_many_requests")),
+            "error: no[2J way\nhint: try again in 7 s; request id p-1\n"
+        );
+        assert_eq!(
+            refusal_of(401, &problem(401, "unauthenticated")),
+            "error: no[2J way\nhint: run: flotilla login; request id p-1\n"
+        );
         assert_eq!(refusal_of(502, "<html>"), "error: the hub answered 502 Bad Gateway\nhint: request id r-1\n");
     }
 

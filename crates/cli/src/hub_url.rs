@@ -73,16 +73,21 @@ impl FromStr for HubUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let spelled = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let wrong = |why: &str| format!("{text:?} is no address of a hub: {why}; use for example https://hub.example.com:8080");
+        let wrong =
+            |why: &str| format!("{text:?} is no address of a hub: {why}; use for example https://hub.example.com:8080");
         let mut url = Url::parse(&spelled).map_err(|error| wrong(&error.to_string()))?;
         if url.host_str().is_none() || !matches!(url.scheme(), "https" | "http") {
             return Err(wrong("it must begin with https:// or http:// and name a host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("the address of a hub must not hold a user or password: leave them out, flotilla asks".to_owned());
+            return Err(
+                "the address of a hub must not hold a user or password: leave them out, flotilla asks".to_owned()
+            );
         }
         if url.scheme() == "http" && !is_loopback(&url) {
-            return Err(wrong("plain http is for this machine only, because passwords would be readable on the way; use https"));
+            return Err(wrong(
+                "plain http is for this machine only, because passwords would be readable on the way; use https",
+            ));
         }
         url.set_query(None);
         url.set_fragment(None);
@@ -140,7 +145,8 @@ mod tests {
 
     #[test]
     fn slugs_are_file_names_and_differ() {
-        let slugs = ["https://hub/a", "https://hub/b", "https://[::1]:8080", "http://127.0.0.1:8080"].map(|t| hub(t).slug());
+        let slugs =
+            ["https://hub/a", "https://hub/b", "https://[::1]:8080", "http://127.0.0.1:8080"].map(|t| hub(t).slug());
         for (i, slug) in slugs.iter().enumerate() {
             assert!(slug.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)), "{slug}");
             assert!(!slugs[..i].contains(slug));

@@ -144,9 +144,9 @@ fn put(list: &mut Vec<Value>, mut entry: Value) {
 /// # Errors
 /// Names what the hub could not use: a plugin, a missing file, a missing entry.
 pub(crate) fn self_contained(tree: &Value, context: Option<&str>, directory: &Path) -> Result<Value, CliError> {
-    let name = match context.or_else(|| tree["current-context"].as_str()).filter(|name| !name.is_empty()) {
-        Some(name) => name,
-        None => return Err(CliError::usage("the kubeconfig has no current context").hint("choose one with --context")),
+    let chosen = context.or_else(|| tree["current-context"].as_str()).filter(|name| !name.is_empty());
+    let Some(name) = chosen else {
+        return Err(CliError::usage("the kubeconfig has no current context").hint("choose one with --context"));
     };
     let context = named(tree, "contexts", "context", name)?;
     let part = |key: &str| {

@@ -131,7 +131,10 @@ fn files_become_data_and_other_contexts_stay_at_home() {
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}, {"name": "b", "context": {"cluster": "b", "user": "b"}}],
     });
     let whole = self_contained(&tree, None, dir.path()).unwrap();
-    assert_eq!(whole["clusters"], json!([{"name": "a", "cluster": {"server": "https://a", "certificate-authority-data": "Q0E="}}]));
+    assert_eq!(
+        whole["clusters"],
+        json!([{"name": "a", "cluster": {"server": "https://a", "certificate-authority-data": "Q0E="}}])
+    );
     assert_eq!(
         whole["users"],
         json!([{"name": "a", "user": {"client-key-data": "S0VZ", "token": "tok", "client-certificate-data": "Q0VSVA=="}}])

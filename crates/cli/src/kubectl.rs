@@ -52,20 +52,46 @@ pub(crate) fn become_kubectl(program: &Path, args: &[OsString], kubeconfig: &Pat
 
 /// Flags before the verb that take a value in the next word (`kubectl options`).
 const VALUE_FLAGS: [&str; 18] = [
-    "-n", "--namespace", "-s", "--server", "-v", "--v", "--vmodule", "--context", "--cluster", "--user", "--as",
-    "--as-group", "--as-uid", "--token", "--username", "--password", "--request-timeout", "--tls-server-name",
+    "-n",
+    "--namespace",
+    "-s",
+    "--server",
+    "-v",
+    "--v",
+    "--vmodule",
+    "--context",
+    "--cluster",
+    "--user",
+    "--as",
+    "--as-group",
+    "--as-uid",
+    "--token",
+    "--username",
+    "--password",
+    "--request-timeout",
+    "--tls-server-name",
 ];
 
 /// Verbs that need this machine: its terminal, ports, files, editor, or kubectl's own installation.
-const LOCAL_VERBS: [&str; 11] = [
-    "attach", "port-forward", "proxy", "edit", "debug", "cp", "kustomize", "config", "plugin", "completion", "alpha",
-];
+const LOCAL_VERBS: [&str; 11] =
+    ["attach", "port-forward", "proxy", "edit", "debug", "cp", "kustomize", "config", "plugin", "completion", "alpha"];
 
 /// Long flags whose value is a file of this machine.
 const FILE_FLAGS: [&str; 14] = [
-    "--kustomize", "--from-file", "--from-env-file", "--patch-file", "--kubeconfig", "--cert", "--key",
-    "--certificate-authority", "--client-certificate", "--client-key", "--cache-dir", "--profile-output",
-    "--kuberc", "--openapi-patch-file",
+    "--kustomize",
+    "--from-file",
+    "--from-env-file",
+    "--patch-file",
+    "--kubeconfig",
+    "--cert",
+    "--key",
+    "--certificate-authority",
+    "--client-certificate",
+    "--client-key",
+    "--cache-dir",
+    "--profile-output",
+    "--kuberc",
+    "--openapi-patch-file",
 ];
 
 /// The verb: the first word that is neither a flag nor a flag's value.

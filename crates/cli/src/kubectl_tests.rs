@@ -23,7 +23,10 @@ fn finds_a_program_that_is_not_this_one() {
         std::fs::set_permissions(at(place), PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = |places: &[&str]| std::env::join_paths(places.iter().map(|place| at(place))).unwrap();
-    assert_eq!(find(&path(&["none", "linked", "data", "folder", "real", "later"]), &ourselves), Some(at("real/kubectl")));
+    assert_eq!(
+        find(&path(&["none", "linked", "data", "folder", "real", "later"]), &ourselves),
+        Some(at("real/kubectl"))
+    );
     assert_eq!(find(&path(&["linked", "data"]), &ourselves), None);
     assert_eq!(find(OsStr::new(""), &ourselves), None);
     assert_eq!(find(OsStr::new("."), &ourselves), None, "never out of the working directory");

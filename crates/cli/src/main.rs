@@ -29,8 +29,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command,
-    kubectl as kubectl_command, login, logout, password, roles, status, users, version,
+    agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command, kubectl as kubectl_command,
+    login, logout, password, roles, status, users, version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -85,6 +85,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let raw: Vec<OsString> = std::env::args_os().collect();
+    if let Some(error) = hub::sandbox(&raw) {
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let cli = Cli::parse_from(&raw);
     // One crypto provider for all TLS in this process; a second installation changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

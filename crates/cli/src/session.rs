@@ -24,9 +24,10 @@ pub(crate) fn needs_renewal(session: &Session, now: Timestamp) -> bool {
 }
 
 /// What the hub answered, by this machine's clock. Only the length of life is taken from the hub, so a clock
-/// that is wrong here does no harm.
+/// that is wrong here does no harm. `Date` is cut to the second, so a second of that life may be gone already.
 pub(crate) fn from_answer(email: &str, answer: Answer<TokenResponse>, now: Timestamp) -> Session {
-    let life = answer.body.expires_at.duration_since(answer.hub_time.unwrap_or(now));
+    let hub_now = answer.hub_time.map_or(now, |cut| cut.checked_add(SignedDuration::from_secs(1)).unwrap_or(cut));
+    let life = answer.body.expires_at.duration_since(hub_now);
     Session {
         email: email.to_owned(),
         token: answer.body.token.into(),
@@ -146,7 +147,7 @@ mod tests {
     fn a_wrong_clock_here_does_not_shorten_or_lengthen_a_token() {
         // The hub's clock is 500 s ahead of ours and the token lives for 900 s.
         let session = from_answer("a@b", answer(1400, Some(500)), at(0));
-        assert_eq!((session.obtained_at, session.expires_at), (at(0), at(900)));
+        assert_eq!((session.obtained_at, session.expires_at), (at(0), at(899)));
         let session = from_answer("a@b", answer(900, None), at(0));
         assert_eq!(session.expires_at, at(900));
     }

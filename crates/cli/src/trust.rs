@@ -69,8 +69,10 @@ pub(crate) async fn establish(
         let pem = announced(hub).await?;
         let found = fingerprint(&pem)?;
         if found != *wanted {
-            return Err(CliError::general(format!("the CA of {hub} has the fingerprint sha256:{found}, not the one you gave"))
-                .hint("somebody may be in between: do not sign in before you know why"));
+            return Err(CliError::general(format!(
+                "the CA of {hub} has the fingerprint sha256:{found}, not the one you gave"
+            ))
+            .hint("somebody may be in between: do not sign in before you know why"));
         }
         return checked(hub, pem).await.map(Some);
     }

@@ -60,11 +60,7 @@ pub fn target(request: &ClusterRequest) -> Target {
 
 /// The resource with its subresource behind a slash.
 pub(crate) fn resource(info: &RequestInfo) -> String {
-    if info.subresource.is_empty() {
-        info.resource.clone()
-    } else {
-        format!("{}/{}", info.resource, info.subresource)
-    }
+    if info.subresource.is_empty() { info.resource.clone() } else { format!("{}/{}", info.resource, info.subresource) }
 }
 
 fn verb(request: &ClusterRequest) -> Option<&'static str> {
@@ -148,7 +144,10 @@ fn kind(info: &RequestInfo, verb: &str) -> String {
     if !info.api_group.is_empty() {
         let _ = write!(kind, ".{}", printable(&info.api_group));
     }
-    let said = matches!(verb, "exec_open" | "attach_open" | "port_forward_open" | "log_open" | "proxy" | "evict" | "token_request");
+    let said = matches!(
+        verb,
+        "exec_open" | "attach_open" | "port_forward_open" | "log_open" | "proxy" | "evict" | "token_request"
+    );
     if !info.subresource.is_empty() && !said {
         let _ = write!(kind, "/{}", printable(&info.subresource));
     }
@@ -258,22 +257,52 @@ mod tests {
             ("POST", "/api/v1/namespaces/shop/pods".to_owned(), "create", "create pods -n shop"),
             ("POST", "/api/v1/namespaces?dryRun=All".to_owned(), "create", "create namespaces --dry-run=server"),
             ("PUT", format!("{pod}/status"), "update", "update pods/status web-0 -n shop"),
-            ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web/scale".to_owned(), "patch", "patch deployments.apps/scale web -n shop"),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/shop/deployments/web/scale".to_owned(),
+                "patch",
+                "patch deployments.apps/scale web -n shop",
+            ),
             ("DELETE", pod.to_owned(), "delete", "delete pods web-0 -n shop"),
             ("DELETE", "/api/v1/namespaces/shop".to_owned(), "delete", "delete namespaces shop"),
             ("DELETE", "/api/v1/pods?watch=1".to_owned(), "delete_collection", "delete all pods"),
             ("POST", format!("{pod}/eviction"), "evict", "evict pods web-0 -n shop"),
-            ("POST", format!("{pod}/exec?command=sh&command=-c&command=echo+hunter2&container=app&stdin=true"), "exec_open", "exec pods web-0 -n shop -c app: sh"),
+            (
+                "POST",
+                format!("{pod}/exec?command=sh&command=-c&command=echo+hunter2&container=app&stdin=true"),
+                "exec_open",
+                "exec pods web-0 -n shop -c app: sh",
+            ),
             ("GET", format!("{pod}/exec?command=mysql+-phunter2"), "exec_open", "exec pods web-0 -n shop: mysql"),
             ("GET", format!("{pod}/attach?container=app"), "attach_open", "attach pods web-0 -n shop -c app"),
             ("POST", format!("{pod}/portforward"), "port_forward_open", "port-forward pods web-0 -n shop"),
             ("GET", format!("{pod}/log?follow=true&container=app"), "log_open", "logs pods web-0 -n shop -c app"),
-            ("GET", format!("{pod}/proxy/a//b%2Fc%0a?x=%2e%2e"), "proxy", "proxy pods web-0 -n shop: GET /a//b/c\u{fffd}"),
+            (
+                "GET",
+                format!("{pod}/proxy/a//b%2Fc%0a?x=%2e%2e"),
+                "proxy",
+                "proxy pods web-0 -n shop: GET /a//b/c\u{fffd}",
+            ),
             ("POST", "/api/v1/nodes/n1/proxy/run/x".to_owned(), "proxy", "proxy nodes n1: POST /run/x"),
             ("GET", "/api/v1/secrets".to_owned(), "secret_read", "read secrets"),
-            ("GET", "/api/v1/namespaces/shop/secrets?watch=1&fieldSelector=metadata.name%3Ddb".to_owned(), "secret_read", "read secrets db -n shop"),
-            ("POST", "/api/v1/namespaces/shop/serviceaccounts/ci/token".to_owned(), "token_request", "create token for serviceaccounts ci -n shop"),
-            ("POST", "/apis/example.com/v1/namespaces/shop/widgets/w/frobnicate".to_owned(), "create", "create widgets.example.com/frobnicate w -n shop"),
+            (
+                "GET",
+                "/api/v1/namespaces/shop/secrets?watch=1&fieldSelector=metadata.name%3Ddb".to_owned(),
+                "secret_read",
+                "read secrets db -n shop",
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/shop/serviceaccounts/ci/token".to_owned(),
+                "token_request",
+                "create token for serviceaccounts ci -n shop",
+            ),
+            (
+                "POST",
+                "/apis/example.com/v1/namespaces/shop/widgets/w/frobnicate".to_owned(),
+                "create",
+                "create widgets.example.com/frobnicate w -n shop",
+            ),
             ("POST", "/apis/example.com/v1/reviews".to_owned(), "create", "create reviews.example.com"),
             ("POST", "/logs/x".to_owned(), "bare_request", "POST /logs/x"),
         ];
@@ -301,7 +330,11 @@ mod tests {
     #[test]
     fn what_a_person_reads_stays_on_one_line() {
         let long = "x".repeat(500);
-        let (_, command) = act("GET", &format!("/api/v1/namespaces/shop/pods/p/exec?command=%1b%5b31m{long}"), &[]).unwrap();
-        assert!(command.starts_with("exec pods p -n shop: \u{fffd}[31mxxx") && command.chars().count() < 200, "{command}");
+        let (_, command) =
+            act("GET", &format!("/api/v1/namespaces/shop/pods/p/exec?command=%1b%5b31m{long}"), &[]).unwrap();
+        assert!(
+            command.starts_with("exec pods p -n shop: \u{fffd}[31mxxx") && command.chars().count() < 200,
+            "{command}"
+        );
     }
 }

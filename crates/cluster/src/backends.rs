@@ -64,9 +64,10 @@ impl Backends {
 
     /// Reaches `cluster` directly from now on. Requests under way end as they began.
     pub fn set_direct(&self, cluster: &str, kind: Kind, upstream: Upstream) {
+        let direct = Direct { kind, upstream };
         self.direct.rcu(|known| {
             let mut known = HashMap::clone(known);
-            known.insert(cluster.to_owned(), Direct { kind, upstream: upstream.clone() });
+            known.insert(cluster.to_owned(), direct.clone());
             known
         });
     }

@@ -116,7 +116,12 @@ impl Denied {
 impl Gate {
     /// A gate that judges by `policy`, which may be exchanged at any time, and records in `audit`.
     #[must_use]
-    pub fn new(policy: Arc<ArcSwap<PolicySet>>, audit: AuditLog, metrics: ClusterMetrics, options: GateOptions) -> Self {
+    pub fn new(
+        policy: Arc<ArcSwap<PolicySet>>,
+        audit: AuditLog,
+        metrics: ClusterMetrics,
+        options: GateOptions,
+    ) -> Self {
         Self { policy, audit, metrics, options }
     }
 
@@ -124,7 +129,12 @@ impl Gate {
     ///
     /// # Errors
     /// [`Denied`] with the reason; the caller records it before answering.
-    pub fn authorize(&self, principal: &Principal, request: ClusterRequest, context: &RequestContext) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
+    pub fn authorize(
+        &self,
+        principal: &Principal,
+        request: ClusterRequest,
+        context: &RequestContext,
+    ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
         let policy = self.policy.load();
         let rule = match policy.decide(principal.roles(), &action(&request)) {
             Decision::Allowed { rule } => rule,
@@ -133,7 +143,11 @@ impl Gate {
         };
         let cluster = request.cluster().name.clone();
         self.metrics.allowed(&cluster, request.info().verb);
-        let subject = Subject { groups: policy.groups_for(principal.roles(), &cluster), user: principal.email().to_owned(), cluster };
+        let subject = Subject {
+            groups: policy.groups_for(principal.roles(), &cluster),
+            user: principal.email().to_owned(),
+            cluster,
+        };
         let grant = Grant {
             user: principal.user_id(),
             subject,
@@ -167,7 +181,13 @@ impl Gate {
         self.audit.record(denied.row.clone()).await
     }
 
-    fn deny(&self, principal: &Principal, request: &ClusterRequest, context: &RequestContext, reason: Option<String>) -> Box<Denied> {
+    fn deny(
+        &self,
+        principal: &Principal,
+        request: &ClusterRequest,
+        context: &RequestContext,
+        reason: Option<String>,
+    ) -> Box<Denied> {
         let cluster = request.cluster().name.clone();
         self.metrics.denied(&cluster);
         let actor = Actor {

@@ -66,7 +66,8 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         let status = self.status;
-        let reason = if status == 0 { "cut off before there was an answer" } else { "cut off before the end of the answer" };
+        let reason =
+            if status == 0 { "cut off before there was an answer" } else { "cut off before the end of the answer" };
         self.record(Outcome::Aborted, status, reason.to_owned());
     }
 }
@@ -96,7 +97,12 @@ pub fn reason_of(status: u16) -> &'static str {
 }
 
 /// Lets the guards travel with the answer. A small answer to a read passes as it is.
-pub(crate) fn attend(mut response: Response<Body>, mut trail: Option<Trail>, permit: Permit, head: bool) -> Response<Body> {
+pub(crate) fn attend(
+    mut response: Response<Body>,
+    mut trail: Option<Trail>,
+    permit: Permit,
+    head: bool,
+) -> Response<Body> {
     let status = response.status();
     if let Some(trail) = &mut trail {
         trail.status = status.as_u16();

@@ -59,8 +59,16 @@ impl ClusterMetrics {
         let inner = &metrics.0;
         registry.register("flotilla_cluster_requests", "Requests that the policy let through", inner.requests.clone());
         registry.register("flotilla_cluster_denied", "Requests that the policy refused", inner.denied.clone());
-        registry.register("flotilla_cluster_errors", "Requests that got no answer from their cluster", inner.errors.clone());
-        registry.register("flotilla_cluster_open_streams", "Answers and upgraded connections that are still open", inner.streams.clone());
+        registry.register(
+            "flotilla_cluster_errors",
+            "Requests that got no answer from their cluster",
+            inner.errors.clone(),
+        );
+        registry.register(
+            "flotilla_cluster_open_streams",
+            "Answers and upgraded connections that are still open",
+            inner.streams.clone(),
+        );
         metrics
     }
 

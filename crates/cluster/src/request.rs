@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flotilla_tunnel::body::Body;
 use flotilla_tunnel::upgrade;
 use flotilla_types::id::{ClusterId, RequestId};
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use thiserror::Error;
 
@@ -62,8 +62,8 @@ impl ClusterRequest {
     /// Reads a request whose URI is the target at the API server: path and query as the caller sent them, without
     /// the gateway's own prefix.
     ///
-    /// The caller's credentials (`Authorization`, cookies, tokens among WebSocket subprotocols) and the headers with
-    /// which hub and agent talk (`flotilla-*`) are removed.
+    /// The caller's credentials (`Authorization`, cookies, tokens among WebSocket subprotocols), hop-by-hop headers and
+    /// the headers with which hub and agent talk (`flotilla-*`) are removed.
     ///
     /// # Errors
     /// [`RequestError`] for a smuggled identity and for a request line that is not read.
@@ -74,8 +74,9 @@ impl ClusterRequest {
         }
         let target = http.uri().path_and_query().map_or("", |target| target.as_str());
         let info = classify(http.method().as_str(), target)?;
-        remove_credentials(http.headers_mut());
-        let upgrade = upgrade::token(http.headers()).is_some();
+        let headers = http.headers_mut();
+        let upgrade = keep_only_the_upgrade(headers);
+        remove_credentials(headers);
         Ok(Self { cluster, info, upgrade, http })
     }
 
@@ -123,7 +124,9 @@ pub enum Smuggled {
     )]
     Impersonation(HeaderName),
     /// `X-Remote-*`, the headers of a front proxy.
-    #[error("the header {0} is reserved for front proxies of an API server and is not accepted from callers; remove it")]
+    #[error(
+        "the header {0} is reserved for front proxies of an API server and is not accepted from callers; remove it"
+    )]
     FrontProxy(HeaderName),
 }
 
@@ -145,6 +148,18 @@ pub fn refuse_smuggled_headers(headers: &HeaderMap) -> Result<(), Smuggled> {
     Ok(())
 }
 
+/// Removes what concerns the caller's connection only, and every header that he names in `Connection`; the request for
+/// an upgrade stays. Done first, so that nothing the hub sets or judges by later can be named away. Returns whether an
+/// upgrade is asked for.
+fn keep_only_the_upgrade(headers: &mut HeaderMap) -> bool {
+    let token = upgrade::token(headers);
+    upgrade::hop_by_hop_stripped(headers);
+    let Some(token) = token else { return false };
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, token);
+    true
+}
+
 fn remove_credentials(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
         headers.remove(name);
@@ -158,11 +173,18 @@ fn remove_credentials(headers: &mut HeaderMap) {
 
 /// Takes the token out of `Sec-WebSocket-Protocol` and leaves the protocols that are meant.
 fn remove_bearer_subprotocol(headers: &mut HeaderMap) {
-    let holds = |value: &HeaderValue| value.as_bytes().windows(BEARER_SUBPROTOCOL.len()).any(|window| window.eq_ignore_ascii_case(BEARER_SUBPROTOCOL.as_bytes()));
+    let holds = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .windows(BEARER_SUBPROTOCOL.len())
+            .any(|window| window.eq_ignore_ascii_case(BEARER_SUBPROTOCOL.as_bytes()))
+    };
     if !headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(holds) {
         return;
     }
-    let bearer = |protocol: &&str| protocol.get(..BEARER_SUBPROTOCOL.len()).is_some_and(|start| start.eq_ignore_ascii_case(BEARER_SUBPROTOCOL));
+    let bearer = |protocol: &&str| {
+        protocol.get(..BEARER_SUBPROTOCOL.len()).is_some_and(|start| start.eq_ignore_ascii_case(BEARER_SUBPROTOCOL))
+    };
     let kept: Vec<String> = headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
         .iter()
@@ -195,7 +217,10 @@ mod tests {
     #[test]
     fn an_identity_of_the_callers_own_is_refused() {
         for name in ["Impersonate-User", "impersonate-group", "IMPERSONATE-EXTRA-scopes", "Impersonate-Uid"] {
-            assert!(matches!(request(&[(name, "x")]), Err(RequestError::Smuggled(Smuggled::Impersonation(_)))), "{name}");
+            assert!(
+                matches!(request(&[(name, "x")]), Err(RequestError::Smuggled(Smuggled::Impersonation(_)))),
+                "{name}"
+            );
         }
         for name in ["X-Remote-User", "x-remote-group", "X-Remote-Extra-foo"] {
             assert!(matches!(request(&[(name, "x")]), Err(RequestError::Smuggled(Smuggled::FrontProxy(_)))), "{name}");
@@ -215,14 +240,35 @@ mod tests {
             ("sec-websocket-protocol", "Base64URL.bearer.authorization.k8s.io.c2VjcmV0,v4.channel.k8s.io"),
         ])
         .unwrap();
-        let left: Vec<_> = request.http().headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(left, [("accept", "application/json"), ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io")]);
+        let left: Vec<_> =
+            request.http().headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(
+            left,
+            [("accept", "application/json"), ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io")]
+        );
     }
 
     #[test]
     fn a_lone_bearer_subprotocol_leaves_no_header() {
         let request = request(&[("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0")]).unwrap();
         assert!(request.http().headers().is_empty());
+    }
+
+    #[test]
+    fn nothing_can_be_named_away() {
+        let headers = [
+            ("connection", "Upgrade, Audit-ID, Accept"),
+            ("upgrade", "SPDY/3.1"),
+            ("accept", "x"),
+            ("te", "gzip"),
+            ("keep-alive", "timeout=5"),
+        ];
+        let upgrade = request(&headers).unwrap();
+        let left: Vec<_> =
+            upgrade.http().headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert!(upgrade.is_upgrade());
+        assert_eq!(left, [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")]);
+        assert!(request(&[("connection", "close, flotilla-identity")]).unwrap().http().headers().is_empty());
     }
 
     #[test]

@@ -53,15 +53,6 @@ impl RequestInfo {
         let parts = self.is_resource_request.then(|| self.path.get(self.parts_at..)).flatten();
         parts.into_iter().flat_map(|rest| rest.trim_end_matches('/').split('/'))
     }
-
-    /// Whether it is about this resource (and subresource, or none).
-    #[must_use]
-    pub fn is_resource(&self, group: &str, resource: &str, subresource: &str) -> bool {
-        self.is_resource_request
-            && self.api_group == group
-            && self.resource == resource
-            && self.subresource == subresource
-    }
 }
 
 /// Why a request is not read at all. Ordinary clients send none of these.

@@ -45,7 +45,8 @@ impl StatusError {
     /// In header and body, where client-go looks first.
     fn again_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
-        self.status.details.get_or_insert_default().retry_after_seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+        self.status.details.get_or_insert_default().retry_after_seconds =
+            u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
         self
     }
 
@@ -64,7 +65,9 @@ impl StatusError {
     /// 404: there is no such cluster, or it is not the caller's to see.
     #[must_use]
     pub fn unknown_cluster(name: &str) -> Self {
-        let message = format!("clusters {name:?} not found: it does not exist, or it is not yours to see; list yours with: flotilla clusters list");
+        let message = format!(
+            "clusters {name:?} not found: it does not exist, or it is not yours to see; list yours with: flotilla clusters list"
+        );
         Self::new(404, "NotFound", message).with_details(cluster_details(name))
     }
 
@@ -97,7 +100,9 @@ impl StatusError {
         };
         let status = status.with_details(cluster_details(cluster));
         match error {
-            TransportError::AgentAway | TransportError::Saturated | TransportError::TooManyStreams(_) => status.again_after(RETRY),
+            TransportError::AgentAway | TransportError::Saturated | TransportError::TooManyStreams(_) => {
+                status.again_after(RETRY)
+            }
             _ => status,
         }
     }
@@ -175,7 +180,11 @@ fn forbidden_text(info: &RequestInfo, user: &str) -> String {
         let _ = write!(text, " {:?}", info.name);
     }
     let resource = resource(info);
-    let _ = write!(text, " is forbidden: User {user:?} cannot {} resource {resource:?} in API group {:?}", info.verb, info.api_group);
+    let _ = write!(
+        text,
+        " is forbidden: User {user:?} cannot {} resource {resource:?} in API group {:?}",
+        info.verb, info.api_group
+    );
     if info.namespace.is_empty() {
         text.push_str(" at the cluster scope");
     } else {
@@ -185,7 +194,12 @@ fn forbidden_text(info: &RequestInfo, user: &str) -> String {
 }
 
 fn details_of(info: &RequestInfo) -> Details {
-    Details { name: info.name.clone(), group: info.api_group.clone(), kind: info.resource.clone(), ..Details::default() }
+    Details {
+        name: info.name.clone(),
+        group: info.api_group.clone(),
+        kind: info.resource.clone(),
+        ..Details::default()
+    }
 }
 
 fn cluster_details(name: &str) -> Details {
@@ -204,9 +218,21 @@ mod tests {
     #[test]
     fn forbidden_as_the_api_server_words_it() {
         let cases = [
-            ("GET", "/api/v1/namespaces/shop/pods/x", r#"pods "x" is forbidden: User "dev@example.com" cannot get resource "pods" in API group "" in the namespace "shop""#),
-            ("GET", "/apis/apps/v1/deployments", r#"deployments.apps is forbidden: User "dev@example.com" cannot list resource "deployments" in API group "apps" at the cluster scope"#),
-            ("POST", "/api/v1/namespaces/shop/pods/x/exec?command=sh", r#"pods "x" is forbidden: User "dev@example.com" cannot create resource "pods/exec" in API group "" in the namespace "shop""#),
+            (
+                "GET",
+                "/api/v1/namespaces/shop/pods/x",
+                r#"pods "x" is forbidden: User "dev@example.com" cannot get resource "pods" in API group "" in the namespace "shop""#,
+            ),
+            (
+                "GET",
+                "/apis/apps/v1/deployments",
+                r#"deployments.apps is forbidden: User "dev@example.com" cannot list resource "deployments" in API group "apps" at the cluster scope"#,
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/shop/pods/x/exec?command=sh",
+                r#"pods "x" is forbidden: User "dev@example.com" cannot create resource "pods/exec" in API group "" in the namespace "shop""#,
+            ),
             ("GET", "/metrics", r#"forbidden: User "dev@example.com" cannot get path "/metrics""#),
         ];
         for (method, target, wanted) in cases {
@@ -216,10 +242,17 @@ mod tests {
 
     #[test]
     fn failures_say_when_to_ask_again() {
-        for (error, code) in [(TransportError::AgentAway, 503), (TransportError::Saturated, 503), (TransportError::TooManyStreams(1000), 429)] {
+        for (error, code) in [
+            (TransportError::AgentAway, 503),
+            (TransportError::Saturated, 503),
+            (TransportError::TooManyStreams(1000), 429),
+        ] {
             let error = StatusError::of_transport(&error, "dev");
             let response = error.to_response();
-            assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (code, &HeaderValue::from_static("1")));
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[RETRY_AFTER]),
+                (code, &HeaderValue::from_static("1"))
+            );
             assert_eq!(error.status.details.unwrap().retry_after_seconds, 1);
         }
         let late = StatusError::of_transport(&TransportError::Timeout(Duration::from_secs(60)), "dev");

@@ -18,7 +18,7 @@ use flotilla_tunnel::client::SendError;
 use flotilla_tunnel::upgrade;
 use flotilla_types::agent::IDENTITY_HEADER;
 use flotilla_upstream::UpstreamError;
-use http::header::HOST;
+use http::header::{HOST, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use thiserror::Error;
 
@@ -167,7 +167,11 @@ impl Transport {
 }
 
 impl Inner {
-    async fn exchange(&self, request: ClusterRequest, grant: &Grant) -> Result<(Response<Body>, Permit), TransportError> {
+    async fn exchange(
+        &self,
+        request: ClusterRequest,
+        grant: &Grant,
+    ) -> Result<(Response<Body>, Permit), TransportError> {
         let too_many = || TransportError::TooManyStreams(self.streams.limit());
         let permit = self.streams.open(grant.user).ok_or_else(too_many)?;
         let plan = Plan::of(&request, self.options.header_deadline);
@@ -176,7 +180,9 @@ impl Inner {
             http.headers_mut().insert(AUDIT_ID, id);
         }
         let answer = tokio::time::timeout(plan.deadline, self.through(&plan, http, grant)).await;
-        let response = answer.map_err(|_| TransportError::Timeout(plan.deadline))??;
+        let mut response = answer.map_err(|_| TransportError::Timeout(plan.deadline))??;
+        // An application behind a proxy subresource must not set cookies for the hub's own origin.
+        response.headers_mut().remove(SET_COOKIE);
         Ok((response, permit))
     }
 
@@ -199,7 +205,12 @@ impl Inner {
     }
 
     /// The connection had gone before anything was sent on it; another one may be there.
-    async fn once_more(&self, plan: &Plan, http: Request<Body>, grant: &Grant) -> Result<Response<Body>, TransportError> {
+    async fn once_more(
+        &self,
+        plan: &Plan,
+        http: Request<Body>,
+        grant: &Grant,
+    ) -> Result<Response<Body>, TransportError> {
         match self.backends.way(&grant.subject.cluster, plan.lane) {
             Way::Agent(connection) => {
                 let answer = connection.send(http).await;
@@ -209,17 +220,12 @@ impl Inner {
         }
     }
 
-    /// The request as it goes into a tunnel: with the statement of identity, without what concerns the caller's
-    /// connection only.
+    /// The request as it goes into a tunnel, with the statement of identity.
     fn for_tunnel(&self, mut http: Request<Body>, grant: &Grant) -> Result<Request<Body>, TransportError> {
         let statement = self.statements.signed(&grant.subject)?;
         http.headers_mut().remove(HOST);
-        let mut http = if upgrade::token(http.headers()).is_some() {
-            upgrade::to_connect(http)
-        } else {
-            upgrade::hop_by_hop_stripped(http.headers_mut());
-            http
-        };
+        // Anything but a request for an upgrade comes back as it is.
+        let mut http = upgrade::to_connect(http);
         http.headers_mut().insert(IDENTITY, statement);
         Ok(http)
     }
@@ -238,8 +244,13 @@ fn from_tunnel(error: SendError) -> TransportError {
     match error {
         SendError::Closed => TransportError::AgentAway,
         SendError::Saturated => TransportError::Saturated,
-        other => TransportError::Interrupted(other.to_string()),
+        SendError::Http(error) => TransportError::Interrupted(deepest(&error).to_string()),
     }
+}
+
+/// The cause that says most: hyper's own words are general.
+fn deepest<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error.source().map_or(error, deepest)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "used with map_err")]

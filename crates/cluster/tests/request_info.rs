@@ -1,5 +1,7 @@
 //! The classifier against the API server's own answers, against what ordinary clients send, and against anything.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use flotilla_cluster::request_info::{MAX_TARGET, Refused, classify, classify_line};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -42,7 +44,10 @@ fn agrees_with_the_api_server_on_odd_queries() {
 
 #[test]
 fn an_error_of_the_api_server_is_refused() {
-    let errors = VECTORS.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|theirs| theirs.get("error").is_some());
+    let errors = VECTORS
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|theirs| theirs.get("error").is_some());
     let mut seen = 0;
     for theirs in errors {
         seen += 1;
@@ -115,7 +120,9 @@ fn long_targets_are_refused_at_the_byte() {
 fn reading(line: &str) -> String {
     let (method, target) = line.split_once(' ').unwrap();
     let info = classify(method, target).unwrap_or_else(|refused| panic!("{line}: {refused}"));
-    [info.verb, &info.api_group, &info.resource, &info.subresource, &info.namespace, &info.name].map(|word| if word.is_empty() { "-" } else { word }).join(" ")
+    [info.verb, &info.api_group, &info.resource, &info.subresource, &info.namespace, &info.name]
+        .map(|word| if word.is_empty() { "-" } else { word })
+        .join(" ")
 }
 
 #[test]
@@ -133,32 +140,62 @@ fn what_ordinary_clients_send_is_read() {
         // Lists and watches.
         ("GET /api/v1/namespaces/shop/pods?limit=500", "list - pods - shop -"),
         ("GET /api/v1/pods/", "list - pods - - -"),
-        ("GET /apis/apps/v1/deployments?allowWatchBookmarks=true&resourceVersion=123&timeoutSeconds=461&watch=true", "watch apps deployments - - -"),
-        ("GET /api/v1/namespaces/shop/pods?fieldSelector=metadata.name%3Dweb-0&watch=true", "watch - pods - shop web-0"),
+        (
+            "GET /apis/apps/v1/deployments?allowWatchBookmarks=true&resourceVersion=123&timeoutSeconds=461&watch=true",
+            "watch apps deployments - - -",
+        ),
+        (
+            "GET /api/v1/namespaces/shop/pods?fieldSelector=metadata.name%3Dweb-0&watch=true",
+            "watch - pods - shop web-0",
+        ),
         ("GET /api/v1/pods?fieldSelector=spec.nodeName%3Dn1%2Cstatus.phase%21%3DFailed&limit=500", "list - pods - - -"),
-        ("GET /api/v1/namespaces/shop/secrets?labelSelector=name%3Dweb%2Cowner%3Dhelm%2Cstatus+in+%28deployed%2Cfailed%29", "list - secrets - shop -"),
+        (
+            "GET /api/v1/namespaces/shop/secrets?labelSelector=name%3Dweb%2Cowner%3Dhelm%2Cstatus+in+%28deployed%2Cfailed%29",
+            "list - secrets - shop -",
+        ),
         ("GET /api/v1/pods?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0%3D&limit=500", "list - pods - - -"),
         ("GET /apis/metrics.k8s.io/v1beta1/nodes", "list metrics.k8s.io nodes - - -"),
         // Objects.
-        ("PATCH /apis/apps/v1/namespaces/shop/deployments/web?fieldManager=kubectl-client-side-apply&fieldValidation=Strict&force=true", "patch apps deployments - shop web"),
+        (
+            "PATCH /apis/apps/v1/namespaces/shop/deployments/web?fieldManager=kubectl-client-side-apply&fieldValidation=Strict&force=true",
+            "patch apps deployments - shop web",
+        ),
         ("DELETE /api/v1/namespaces/shop/pods?labelSelector=app%3Dweb", "deletecollection - pods - shop -"),
         ("PUT /api/v1/namespaces/shop/finalize", "update - namespaces finalize shop shop"),
-        ("GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system:node-proxier", "get rbac.authorization.k8s.io clusterroles - - system:node-proxier"),
-        ("GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode-proxier", "get rbac.authorization.k8s.io clusterroles - - system:node-proxier"),
+        (
+            "GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system:node-proxier",
+            "get rbac.authorization.k8s.io clusterroles - - system:node-proxier",
+        ),
+        (
+            "GET /apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode-proxier",
+            "get rbac.authorization.k8s.io clusterroles - - system:node-proxier",
+        ),
         // Streams.
         (
             "POST /api/v1/namespaces/shop/pods/web-0/exec?command=sh&command=-c&command=cat+%2Fetc%2F..%2Fhosts+%26%26+ls+-la+%22a+b%22&container=app&stdin=true&stdout=true&tty=true",
             "create - pods exec shop web-0",
         ),
-        ("GET /api/v1/namespaces/shop/pods/web-0/log?container=app&follow=true&sinceTime=2026-01-01T00%3A00%3A00Z&tailLines=10", "get - pods log shop web-0"),
+        (
+            "GET /api/v1/namespaces/shop/pods/web-0/log?container=app&follow=true&sinceTime=2026-01-01T00%3A00%3A00Z&tailLines=10",
+            "get - pods log shop web-0",
+        ),
         ("GET /api/v1/namespaces/shop/pods/web-0/portforward", "get - pods portforward shop web-0"),
         // Proxies: the tail is another server's path.
-        ("GET /api/v1/namespaces/ns/services/http:web:80/proxy/a//b%2Fc?x=%2e%2e", "get - services proxy ns http:web:80"),
+        (
+            "GET /api/v1/namespaces/ns/services/http:web:80/proxy/a//b%2Fc?x=%2e%2e",
+            "get - services proxy ns http:web:80",
+        ),
         ("GET /api/v1/namespaces/ns/services/https:web:https/proxy/", "get - services proxy ns https:web:https"),
-        ("POST /api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query_range", "create - services proxy monitoring prometheus:9090"),
+        (
+            "POST /api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/query_range",
+            "create - services proxy monitoring prometheus:9090",
+        ),
         ("GET /api/v1/namespaces/ns/pods/http:web:80/proxy/%C3%A9%FF%00/x\\y", "get - pods proxy ns http:web:80"),
         ("GET /api/v1/nodes/n1/proxy/metrics/cadvisor", "get - nodes proxy - n1"),
-        ("GET /apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/vm/vnc", "get subresources.kubevirt.io virtualmachineinstances vnc a vm"),
+        (
+            "GET /apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/vm/vnc",
+            "get subresources.kubevirt.io virtualmachineinstances vnc a vm",
+        ),
     ];
     for (line, wanted) in cases {
         assert_eq!(reading(line), wanted, "{line}");

@@ -19,6 +19,7 @@ pub mod routes;
 pub mod trail;
 pub mod workers;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use flotilla_tunnel::pki::{self, CertificateAuthority};
 use flotilla_tunnel::registry::Registry;
 use flotilla_types::agent::TUNNEL_PROTOCOL;
 use flotilla_upstream::{Externals, Upstream};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -151,7 +152,8 @@ async fn stop_signal() -> anyhow::Result<()> {
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level is not a filter such as info or flotilla_hub=debug,info")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = if config.log.format == "json" { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }
@@ -165,7 +167,7 @@ async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::t
     let audit_options = AuditOptions {
         stdout: config.audit.stdout,
         queue: config.audit.queue,
-        metrics: StoreMetrics::register(&mut registry),
+        metrics: StoreMetrics::register(registry.sub_registry_with_prefix("flotilla")),
         ..AuditOptions::default()
     };
     let (audit, writer) = AuditLog::start(&store, audit_options).await?;
@@ -222,7 +224,7 @@ async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
         let (upstream, kind) = open_configured(configured)?;
         if hub.store.cluster_by_name(&configured.name).await?.is_none() {
             let backend = if kind == Kind::InCluster { Backend::InCluster } else { Backend::Kubeconfig };
-            hub.store.create_direct_cluster(&configured.name, backend, String::new().into()).await?;
+            hub.store.create_direct_cluster(&configured.name, backend, &SecretString::from(String::new())).await?;
         }
         hub.backends.set_direct(&configured.name, kind, upstream);
     }

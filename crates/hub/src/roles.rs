@@ -1,5 +1,5 @@
 //! Where roles come from: built in, the roles file, the database; and who holds them. A name in the file hides
-//! the same name in the database; both hide a built-in one. A file that cannot be used changes nothing.
+//! the same built-in one; both hide one in the database. A file that cannot be used changes nothing.
 //!
 //! Must not know: what a rule means (`flotilla_identity::policy`).
 
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use flotilla_identity::policy::{PolicyError, PolicySet, Source, built_in_roles};
+use flotilla_identity::policy::{PolicyError, PolicySet, Source, built_in_roles, compile as compile_policy};
 use flotilla_types::name::normalize_email;
 use flotilla_types::policy::{Role, RoleFile};
 use parking_lot::Mutex;
@@ -109,7 +109,7 @@ impl RoleBook {
     /// # Errors
     /// Names all its problems.
     pub fn check_role(&self, role: &Role) -> Result<(), ApiError> {
-        PolicySet::compile(vec![(role.clone(), Source::Database)]).map(drop).map_err(|errors| ApiError::invalid(listed(&errors)))
+        compile_policy(vec![(role.clone(), Source::Database)]).map(drop).map_err(|errors| ApiError::invalid(listed(&errors)))
     }
 
     /// Refuses changes to what is not in the database.
@@ -133,12 +133,12 @@ fn read(path: &Path) -> anyhow::Result<RoleFile> {
     serde_saphyr::from_str(&text).with_context(|| format!("roles file {} is not valid", path.display()))
 }
 
-/// Built-in, then database, then file: the later hides the earlier of the same name.
+/// Database, then built-in, then file: the later hides the earlier of the same name.
 fn compile(file: &RoleFile, database: &[Role]) -> anyhow::Result<PolicySet> {
     let mut roles: BTreeMap<String, (Role, Source)> = BTreeMap::new();
     let built_in = built_in_roles().into_iter().map(|role| (role, Source::BuiltIn));
     let stored = database.iter().cloned().map(|role| (role, Source::Database));
-    for (role, source) in built_in.chain(stored) {
+    for (role, source) in stored.chain(built_in) {
         roles.insert(role.name.clone(), (role, source));
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -152,7 +152,7 @@ fn compile(file: &RoleFile, database: &[Role]) -> anyhow::Result<PolicySet> {
             anyhow::bail!("the roles file gives {} the role {unknown:?}, which does not exist", user.email);
         }
     }
-    PolicySet::compile(roles.into_values().collect()).map_err(|errors| anyhow::anyhow!(listed(&errors)))
+    compile_policy(roles.into_values().collect()).map_err(|errors| anyhow::anyhow!(listed(&errors)))
 }
 
 fn listed(errors: &[PolicyError]) -> String {

@@ -48,10 +48,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Accounts: Send + Sync + 'static {
     /// The session with its user, address and roles as they are now, when the session has not ended
     /// and its user still exists.
-    fn live_session(
-        &self,
-        id: SessionId,
-    ) -> BoxFuture<'_, Result<Option<LiveSession>, AccountsError>>;
+    fn live_session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<LiveSession>, AccountsError>>;
 }
 
 /// A session that lives.
@@ -103,16 +100,8 @@ impl Authenticator {
     /// With the keys that sign and the accounts that sign in.
     #[must_use]
     pub fn new(keys: KeyRing, accounts: Arc<dyn Accounts>) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(CAPACITY)
-            .time_to_live(CACHED_FOR)
-            .build();
-        Self {
-            keys,
-            accounts,
-            cache,
-            forgotten: Mutex::default(),
-        }
+        let cache = Cache::builder().max_capacity(CAPACITY).time_to_live(CACHED_FOR).build();
+        Self { keys, accounts, cache, forgotten: Mutex::default() }
     }
 
     /// Who holds this token.
@@ -134,32 +123,21 @@ impl Authenticator {
     async fn look_up(&self, key: [u8; 32], claims: AccessClaims) -> Result<Principal, AuthnError> {
         for _ in 0..ROUNDS {
             let seen = self.forgotten.lock().count;
-            let live = self
-                .read(claims.sid)
-                .await?
-                .filter(|live| live.user == claims.sub);
+            let live = self.read(claims.sid).await?.filter(|live| live.user == claims.sub);
             let live = live.ok_or(AuthnError::SessionEnded)?;
             let principal = Principal::new(live.user, live.email, claims.sid, live.roles);
-            let entry = Entry {
-                principal: principal.clone(),
-                claims: claims.clone(),
-            };
+            let entry = Entry { principal: principal.clone(), claims: claims.clone() };
             if self.remember(key, entry, seen) {
                 return Ok(principal);
             }
         }
-        Err(AuthnError::Unavailable(AccountsError(
-            "the session kept changing while it was read".into(),
-        )))
+        Err(AuthnError::Unavailable(AccountsError("the session kept changing while it was read".into())))
     }
 
     async fn read(&self, session: SessionId) -> Result<Option<LiveSession>, AuthnError> {
         let found = tokio::time::timeout(DEADLINE, self.accounts.live_session(session)).await;
         let late = |_| AccountsError(format!("no answer within {} s", DEADLINE.as_secs()).into());
-        found
-            .map_err(late)
-            .and_then(|found| found)
-            .map_err(AuthnError::Unavailable)
+        found.map_err(late).and_then(|found| found).map_err(AuthnError::Unavailable)
     }
 
     /// Remembers what was found, unless it was forgotten since `seen`. Under the lock, so that nothing
@@ -243,11 +221,6 @@ impl Forgotten {
     /// are remembered, it counts as forgotten.
     fn concerns(&self, entry: &Entry, seen: u64) -> bool {
         let missed = usize::try_from(self.count - seen).unwrap_or(usize::MAX);
-        missed > self.recent.len()
-            || self
-                .recent
-                .iter()
-                .take(missed)
-                .any(|scope| scope.holds(entry))
+        missed > self.recent.len() || self.recent.iter().take(missed).any(|scope| scope.holds(entry))
     }
 }

@@ -22,12 +22,7 @@ struct Inner {
 
 impl Principal {
     pub(crate) fn new(user: UserId, email: String, session: SessionId, roles: Vec<String>) -> Self {
-        Self(Arc::new(Inner {
-            user,
-            email,
-            session: Some(session),
-            roles,
-        }))
+        Self(Arc::new(Inner { user, email, session: Some(session), roles }))
     }
 
     /// The hub itself, in a job that nobody asked for (`retention`, `health`). It has no roles, so
@@ -36,12 +31,7 @@ impl Principal {
     #[must_use]
     pub fn system(job: &str) -> Self {
         let email = format!("flotilla:system:{job}");
-        Self(Arc::new(Inner {
-            user: UserId(Uuid::nil()),
-            email,
-            session: None,
-            roles: Vec::new(),
-        }))
+        Self(Arc::new(Inner { user: UserId(Uuid::nil()), email, session: None, roles: Vec::new() }))
     }
 
     /// The account's address, which is also the user name in every cluster.

@@ -41,8 +41,7 @@ impl RetryAfter {
     }
 }
 
-type Limiter<C> =
-    RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Limiter<C> = RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The limits of sign-in. Share one between all ways to sign in.
 pub struct LoginThrottle<C: Clock = DefaultClock> {
@@ -92,9 +91,7 @@ impl<C: Clock + Clone> LoginThrottle<C> {
     fn take(&self, limiter: &Limiter<C>, key: &impl Hash) -> Result<(), RetryAfter> {
         // The lowest 16 bits of a seeded hash: one of BUCKETS.
         let bucket = (self.seed.hash_one(key) & 0xffff) as u16;
-        limiter
-            .check_key(&bucket)
-            .map_err(|until| RetryAfter(until.wait_time_from(self.clock.now())))
+        limiter.check_key(&bucket).map_err(|until| RetryAfter(until.wait_time_from(self.clock.now())))
     }
 
     /// Buckets in use, of both limits.
@@ -117,9 +114,7 @@ fn block(address: IpAddr) -> IpAddr {
 
 fn quota((burst, every): (u32, Duration)) -> Quota {
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-    Quota::with_period(every)
-        .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-        .allow_burst(burst)
+    Quota::with_period(every).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
 
 #[cfg(test)]
@@ -146,14 +141,8 @@ mod tests {
             assert_eq!(throttle.check("a@example.com", address(n)), Ok(()));
         }
         let RetryAfter(wait) = throttle.check("a@example.com", address(10)).unwrap_err();
-        assert!(
-            wait > Duration::from_secs(5) && wait <= Duration::from_secs(6),
-            "{wait:?}"
-        );
-        assert_eq!(
-            RetryAfter(wait).to_string(),
-            "too many attempts: wait 6 s before the next"
-        );
+        assert!(wait > Duration::from_secs(5) && wait <= Duration::from_secs(6), "{wait:?}");
+        assert_eq!(RetryAfter(wait).to_string(), "too many attempts: wait 6 s before the next");
         clock.advance(wait);
         assert_eq!(throttle.check("a@example.com", address(11)), Ok(()));
         assert!(throttle.check("a@example.com", address(12)).is_err());
@@ -162,13 +151,7 @@ mod tests {
     #[test]
     fn an_address_has_fifty_attempts_over_all_accounts() {
         let (throttle, _clock) = throttle();
-        let passed = (0..200)
-            .filter(|n| {
-                throttle
-                    .check(&format!("u{n}@example.com"), address(1))
-                    .is_ok()
-            })
-            .count();
+        let passed = (0..200).filter(|n| throttle.check(&format!("u{n}@example.com"), address(1)).is_ok()).count();
         assert_eq!(passed, 50);
         assert_eq!(throttle.check("other@example.com", address(2)), Ok(()));
     }
@@ -189,13 +172,7 @@ mod tests {
     fn one_ipv6_network_is_one_address() {
         let (throttle, _clock) = throttle();
         let host = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, n));
-        let passed = (0..200)
-            .filter(|n| {
-                throttle
-                    .check(&format!("u{n}@example.com"), host(*n))
-                    .is_ok()
-            })
-            .count();
+        let passed = (0..200).filter(|n| throttle.check(&format!("u{n}@example.com"), host(*n)).is_ok()).count();
         assert_eq!(passed, 50);
         assert_eq!(block("::ffff:10.0.0.1".parse().unwrap()), address(1));
     }

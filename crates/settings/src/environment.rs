@@ -29,29 +29,15 @@ pub(crate) fn overrides<'a>(
 ) -> Vec<Override<'a>> {
     let aliased = aliases.iter().filter_map(|(variable, key)| {
         let value = environment.get(variable)?;
-        Some(Override {
-            variable,
-            key: key.clone(),
-            value,
-        })
+        Some(Override { variable, key: key.clone(), value })
     });
     let start = format!("{prefix}__");
     let prefixed = environment.iter().filter_map(|(variable, value)| {
         let rest = variable.strip_prefix(&start)?;
-        Some(Override {
-            variable,
-            key: rest.to_lowercase().replace("__", "."),
-            value,
-        })
+        Some(Override { variable, key: rest.to_lowercase().replace("__", "."), value })
     });
-    let set: Vec<_> = if prefix.is_empty() {
-        aliased.collect()
-    } else {
-        aliased.chain(prefixed).collect()
-    };
-    set.into_iter()
-        .filter(|one| !one.value.is_empty())
-        .collect()
+    let set: Vec<_> = if prefix.is_empty() { aliased.collect() } else { aliased.chain(prefixed).collect() };
+    set.into_iter().filter(|one| !one.value.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -60,26 +46,13 @@ mod tests {
 
     #[test]
     fn prefixed_variables_come_last_and_empty_ones_not_at_all() {
-        let environment: BTreeMap<String, String> = [
-            ("F__SERVER__HTTP_PORT", "1"),
-            ("DSN", "x"),
-            ("F__EMPTY", ""),
-            ("F_AGENT__A", "2"),
-            ("OTHER", "3"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+        let environment: BTreeMap<String, String> =
+            [("F__SERVER__HTTP_PORT", "1"), ("DSN", "x"), ("F__EMPTY", ""), ("F_AGENT__A", "2"), ("OTHER", "3")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
         let aliases = [("DSN".to_owned(), "database.url".to_owned())];
-        let found: Vec<_> = overrides(&environment, "F", &aliases)
-            .into_iter()
-            .map(|one| (one.key, one.value))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("database.url".to_owned(), "x"),
-                ("server.http_port".to_owned(), "1")
-            ]
-        );
+        let found: Vec<_> =
+            overrides(&environment, "F", &aliases).into_iter().map(|one| (one.key, one.value)).collect();
+        assert_eq!(found, [("database.url".to_owned(), "x"), ("server.http_port".to_owned(), "1")]);
     }
 }

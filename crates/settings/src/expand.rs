@@ -9,10 +9,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// Says which reference is wrong, as the end of a sentence that begins with the key.
-pub(crate) fn expand(
-    text: &str,
-    environment: &BTreeMap<String, String>,
-) -> Result<Option<String>, String> {
+pub(crate) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Result<Option<String>, String> {
     if !text.contains("${") {
         return Ok(None);
     }
@@ -27,9 +24,7 @@ pub(crate) fn expand(
             continue;
         }
         out.push_str(before);
-        let end = after
-            .find('}')
-            .ok_or("has a `${` without its `}`; write `$${` for a literal `${`")?;
+        let end = after.find('}').ok_or("has a `${` without its `}`; write `$${` for a literal `${`")?;
         out.push_str(variable(&after[..end], environment)?);
         rest = &after[end + 1..];
     }
@@ -45,7 +40,9 @@ fn variable<'a>(name: &str, environment: &'a BTreeMap<String, String>) -> Result
             .to_owned());
     }
     environment.get(name).map(String::as_str).ok_or_else(|| {
-        format!("refers to the environment variable {name}, which is not set; set it, or write `$${{` for a literal `${{`")
+        format!(
+            "refers to the environment variable {name}, which is not set; set it, or write `$${{` for a literal `${{`"
+        )
     })
 }
 
@@ -54,9 +51,7 @@ mod tests {
     use super::*;
 
     fn environment() -> BTreeMap<String, String> {
-        [("A", "1"), ("B", "${A}"), ("EMPTY", "")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into()
+        [("A", "1"), ("B", "${A}"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 
     #[test]
@@ -71,31 +66,15 @@ mod tests {
             ("<${EMPTY}>", Some("<>")),
         ];
         for (text, want) in cases {
-            assert_eq!(
-                expand(text, &environment()).unwrap().as_deref(),
-                want,
-                "{text}"
-            );
+            assert_eq!(expand(text, &environment()).unwrap().as_deref(), want, "{text}");
         }
     }
 
     #[test]
     fn says_what_is_wrong() {
-        assert!(
-            expand("${NOPE}", &environment())
-                .unwrap_err()
-                .contains("variable NOPE, which is not set")
-        );
-        assert!(
-            expand("${A", &environment())
-                .unwrap_err()
-                .contains("without its `}`")
-        );
-        assert!(
-            expand("${A:-b}", &environment())
-                .unwrap_err()
-                .contains("not the name")
-        );
+        assert!(expand("${NOPE}", &environment()).unwrap_err().contains("variable NOPE, which is not set"));
+        assert!(expand("${A", &environment()).unwrap_err().contains("without its `}`"));
+        assert!(expand("${A:-b}", &environment()).unwrap_err().contains("not the name"));
         assert!(expand("${}", &environment()).is_err());
     }
 }

@@ -31,28 +31,16 @@ pub(crate) fn unknown(key: &str, known: &[String]) -> String {
         return format!("unknown key `{key}`; did you mean `{near}`?");
     }
     let parent = split_last(key).0;
-    let beside: Vec<_> = known
-        .iter()
-        .map(String::as_str)
-        .filter(|path| split_last(path).0 == parent)
-        .collect();
+    let beside: Vec<_> = known.iter().map(String::as_str).filter(|path| split_last(path).0 == parent).collect();
     if beside.is_empty() {
         return format!("unknown key `{key}`");
     }
-    format!(
-        "unknown key `{key}`; the keys there are: {}",
-        beside.join(", ")
-    )
+    format!("unknown key `{key}`; the keys there are: {}", beside.join(", "))
 }
 
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
-    let scored = known
-        .iter()
-        .map(|candidate| (likeness(key, candidate), candidate.as_str()));
-    scored
-        .filter(|(score, _)| *score >= LIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    let scored = known.iter().map(|candidate| (likeness(key, candidate), candidate.as_str()));
+    scored.filter(|(score, _)| *score >= LIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
 }
 
 /// A slip of the pen in table or key, or the right key in the wrong table. Table and key are compared apart, so
@@ -73,17 +61,12 @@ mod tests {
 
     #[test]
     fn suggests_what_was_meant() {
-        let known = key_paths(
-            &json!({"server": {"http_port": 1, "grpc_port": 2}, "database": {"url": ""}}),
-        );
+        let known = key_paths(&json!({"server": {"http_port": 1, "grpc_port": 2}, "database": {"url": ""}}));
         assert_eq!(nearest("server.htp_port", &known), Some("server.http_port"));
         assert_eq!(nearest("server.httpPort", &known), Some("server.http_port"));
         assert_eq!(nearest("servr", &known), Some("server"));
         assert_eq!(nearest("http_port", &known), Some("server.http_port"));
         assert_eq!(nearest("database.dsn", &known), None);
-        assert_eq!(
-            unknown("database.dsn", &known),
-            "unknown key `database.dsn`; the keys there are: database.url"
-        );
+        assert_eq!(unknown("database.dsn", &known), "unknown key `database.dsn`; the keys there are: database.url");
     }
 }

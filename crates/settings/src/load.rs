@@ -71,9 +71,7 @@ impl Source {
 ///
 /// # Errors
 /// [`SettingsError`]; its text is for the person who wrote the settings and names every unknown key at once.
-pub fn load<T: Serialize + DeserializeOwned + Default>(
-    source: &Source,
-) -> Result<T, SettingsError> {
+pub fn load<T: Serialize + DeserializeOwned + Default>(source: &Source) -> Result<T, SettingsError> {
     let defaults = serde_json::to_value(T::default()).map_err(SettingsError::Defaults)?;
     let mut layers = Layers::read(source)?;
     path::drop_nulls(&mut layers.tree, &defaults);
@@ -97,19 +95,10 @@ impl<'a> Layers<'a> {
             Some((path, required)) => read_file(path, *required)?,
             None => Map::new(),
         };
-        let mut layers = Self {
-            tree,
-            file,
-            variables: HashMap::new(),
-            texts: HashMap::new(),
-        };
+        let mut layers = Self { tree, file, variables: HashMap::new(), texts: HashMap::new() };
         layers.expand(&source.environment)?;
         for one in overrides(&source.environment, &source.prefix, &source.aliases) {
-            path::set(
-                &mut layers.tree,
-                &one.key,
-                Value::String(one.value.to_owned()),
-            );
+            path::set(&mut layers.tree, &one.key, Value::String(one.value.to_owned()));
             layers.texts.insert(one.key.clone(), one.value.to_owned());
             layers.variables.insert(one.key, one.variable);
         }
@@ -133,19 +122,14 @@ impl<'a> Layers<'a> {
         if let Value::Object(map) = tree {
             self.tree = map;
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(SettingsError::Invalid(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
     }
 
     /// Who set a key: the variable that names it or a table around it, otherwise the file.
     fn origin(&self, key: &str) -> Origin<'_> {
         let variable = self.variables.iter().find(|(set, _)| {
             let under = |long: &str, short: &str| {
-                long.strip_prefix(short)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             };
             under(key, set) || (under(set, key) && self.file.is_none())
         });
@@ -157,11 +141,7 @@ impl<'a> Layers<'a> {
     }
 
     fn problem(&self, key: &str, message: String) -> Problem {
-        Problem {
-            origin: self.origin(key).to_string(),
-            key: key.to_owned(),
-            message,
-        }
+        Problem { origin: self.origin(key).to_string(), key: key.to_owned(), message }
     }
 
     fn finish<T: DeserializeOwned>(mut self, defaults: &Value) -> Result<T, SettingsError> {
@@ -169,14 +149,11 @@ impl<'a> Layers<'a> {
             let tree = Value::Object(self.tree.clone());
             let mut ignored = Vec::new();
             let mut note = |path: serde_ignored::Path<'_>| ignored.push(path::of_ignored(&path));
-            let result: Result<T, _> = serde_path_to_error::deserialize(
-                serde_ignored::Deserializer::new(&tree, &mut note),
-            );
+            let result: Result<T, _> =
+                serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&tree, &mut note));
             let known = known::key_paths(defaults);
-            let mut problems: Vec<_> = ignored
-                .iter()
-                .map(|key| self.problem(key, known::unknown(key, &known)))
-                .collect();
+            let mut problems: Vec<_> =
+                ignored.iter().map(|key| self.problem(key, known::unknown(key, &known))).collect();
             match result {
                 Ok(value) if problems.is_empty() => return Ok(value),
                 Ok(_) => return Err(SettingsError::Invalid(problems)),
@@ -221,32 +198,19 @@ fn read_file(path: &Path, required: bool) -> Result<Map<String, Value>, Settings
             return Ok(Map::new());
         }
         Err(source) => {
-            return Err(SettingsError::Read {
-                path: path.to_owned(),
-                source,
-            });
+            return Err(SettingsError::Read { path: path.to_owned(), source });
         }
     };
-    let syntax = |message: String| SettingsError::Syntax {
-        path: path.to_owned(),
-        message,
-    };
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
+    let syntax = |message: String| SettingsError::Syntax { path: path.to_owned(), message };
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Map::new());
     }
     // Without snippets: they would print the neighbourhood of the mistake, secrets included.
     let options = serde_saphyr::options! { with_snippet: false };
-    match serde_saphyr::from_str_with_options::<Value>(&text, options)
-        .map_err(|error| syntax(error.to_string()))?
-    {
+    match serde_saphyr::from_str_with_options::<Value>(&text, options).map_err(|error| syntax(error.to_string()))? {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
-        _ => Err(syntax(
-            "it must be a table of keys, one `key: value` a line".to_owned(),
-        )),
+        _ => Err(syntax("it must be a table of keys, one `key: value` a line".to_owned())),
     }
 }
 
@@ -266,18 +230,10 @@ fn explain(key: &str, message: &str, known: &[String]) -> String {
     if let Some(rest) = message.strip_prefix("unknown field `") {
         let field = rest.split('`').next().unwrap_or_default();
         let inside = path::split_last(key).1 != field;
-        return known::unknown(
-            &if inside {
-                path::child(key, field)
-            } else {
-                key.to_owned()
-            },
-            known,
-        );
+        return known::unknown(&if inside { path::child(key, field) } else { key.to_owned() }, known);
     }
-    let Some((found, expected)) = message
-        .strip_prefix("invalid type: ")
-        .and_then(|rest| rest.rsplit_once(", expected "))
+    let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
     else {
         return format!("`{key}` is not valid: {message}");
     };
@@ -286,10 +242,7 @@ fn explain(key: &str, message: &str, known: &[String]) -> String {
         ("a string", "a number" | "true or false") => "; put it in quotes",
         _ => "",
     };
-    format!(
-        "`{key}` must be {}, but is {found}{hint}",
-        in_words(expected)
-    )
+    format!("`{key}` must be {}, but is {found}{hint}", in_words(expected))
 }
 
 /// What serde found (the texts of `serde::de::Unexpected`), without the value.

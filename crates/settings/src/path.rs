@@ -6,11 +6,7 @@ use serde_json::{Map, Value};
 
 /// The path of `key` inside `parent`.
 pub(crate) fn child(parent: &str, key: &str) -> String {
-    if parent.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{parent}.{key}")
-    }
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
 /// The path of an element of a list.
@@ -26,13 +22,12 @@ pub(crate) fn split_last(path: &str) -> (&str, &str) {
 /// A path of `serde_path_to_error` in our notation.
 pub(crate) fn of_error(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
-    path.iter()
-        .fold(String::new(), |parent, segment| match segment {
-            Segment::Seq { index } => element(&parent, *index),
-            Segment::Map { key } => child(&parent, key),
-            Segment::Enum { variant } => child(&parent, variant),
-            Segment::Unknown => parent,
-        })
+    path.iter().fold(String::new(), |parent, segment| match segment {
+        Segment::Seq { index } => element(&parent, *index),
+        Segment::Map { key } => child(&parent, key),
+        Segment::Enum { variant } => child(&parent, variant),
+        Segment::Unknown => parent,
+    })
 }
 
 /// A path of `serde_ignored` in our notation.
@@ -42,26 +37,16 @@ pub(crate) fn of_ignored(path: &serde_ignored::Path<'_>) -> String {
         Path::Root => String::new(),
         Path::Seq { parent, index } => element(&of_ignored(parent), *index),
         Path::Map { parent, key } => child(&of_ignored(parent), key),
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => of_ignored(parent),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => of_ignored(parent),
     }
 }
 
 /// Calls `visit` with path and value of everything in the tree that is neither table nor list.
-pub(crate) fn for_each_leaf(
-    value: &mut Value,
-    path: &str,
-    visit: &mut impl FnMut(&str, &mut Value),
-) {
+pub(crate) fn for_each_leaf(value: &mut Value, path: &str, visit: &mut impl FnMut(&str, &mut Value)) {
     match value {
-        Value::Object(map) => map
-            .iter_mut()
-            .for_each(|(key, value)| for_each_leaf(value, &child(path, key), visit)),
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| for_each_leaf(value, &child(path, key), visit)),
         Value::Array(list) => {
-            list.iter_mut()
-                .enumerate()
-                .for_each(|(i, value)| for_each_leaf(value, &element(path, i), visit));
+            list.iter_mut().enumerate().for_each(|(i, value)| for_each_leaf(value, &element(path, i), visit));
         }
         leaf => visit(path, leaf),
     }
@@ -88,9 +73,7 @@ pub(crate) fn set(root: &mut Map<String, Value>, path: &str, value: Value) {
 /// Removes tables' keys that have nothing behind them (`server:`) where the built-in value is not nothing too.
 /// A key that is not known stays, so that it is reported.
 pub(crate) fn drop_nulls(tree: &mut Map<String, Value>, known: &Value) {
-    tree.retain(|key, value| {
-        !(value.is_null() && known.get(key).is_some_and(|known| !known.is_null()))
-    });
+    tree.retain(|key, value| !(value.is_null() && known.get(key).is_some_and(|known| !known.is_null())));
     for (key, value) in tree {
         if let (Value::Object(table), Some(known)) = (value, known.get(key)) {
             drop_nulls(table, known);

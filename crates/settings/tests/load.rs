@@ -28,12 +28,7 @@ struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self {
-            http_port: 8080,
-            tls: true,
-            names: Vec::new(),
-            format: Format::Text,
-        }
+        Self { http_port: 8080, tls: true, names: Vec::new(), format: Format::Text }
     }
 }
 
@@ -58,16 +53,11 @@ enum Format {
 }
 
 fn variables(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn source(environment: &[(&str, &str)]) -> Source {
-    Source::new()
-        .prefix("FLOTILLA")
-        .alias("DATABASE_DSN", "database.url")
-        .environment(variables(environment))
+    Source::new().prefix("FLOTILLA").alias("DATABASE_DSN", "database.url").environment(variables(environment))
 }
 
 struct Written {
@@ -79,10 +69,7 @@ fn written(yaml: &str) -> Written {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("central.yaml");
     std::fs::write(&path, yaml).unwrap();
-    Written {
-        _directory: directory,
-        path,
-    }
+    Written { _directory: directory, path }
 }
 
 fn from_file(yaml: &str, environment: &[(&str, &str)]) -> Result<Config, SettingsError> {
@@ -94,9 +81,7 @@ fn from_file(yaml: &str, environment: &[(&str, &str)]) -> Result<Config, Setting
 fn message(yaml: &str, environment: &[(&str, &str)]) -> String {
     let file = written(yaml);
     let error = load::<Config>(&source(environment).file(&file.path)).unwrap_err();
-    error
-        .to_string()
-        .replace(&format!("{}/", file.path.parent().unwrap().display()), "")
+    error.to_string().replace(&format!("{}/", file.path.parent().unwrap().display()), "")
 }
 
 #[test]
@@ -108,38 +93,16 @@ fn built_in_values_when_there_is_nothing() {
 #[test]
 fn a_file_that_was_asked_for_must_exist() {
     let error = load::<Config>(&source(&[]).file("/nonexistent/central.yaml")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot read the configuration file /nonexistent/central.yaml: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("cannot read the configuration file /nonexistent/central.yaml: "), "{error}");
 }
 
 #[test]
 fn file_then_alias_then_prefixed_variable() {
     let yaml = "server:\n  http_port: 9000\ndatabase:\n  url: file\n";
     assert_eq!(from_file(yaml, &[]).unwrap().server.http_port, 9000);
-    let config = from_file(
-        yaml,
-        &[
-            ("DATABASE_DSN", "alias"),
-            ("FLOTILLA__SERVER__HTTP_PORT", "8081"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(
-        (config.database.url.as_str(), config.server.http_port),
-        ("alias", 8081)
-    );
-    let config = from_file(
-        yaml,
-        &[
-            ("DATABASE_DSN", "alias"),
-            ("FLOTILLA__DATABASE__URL", "prefixed"),
-        ],
-    )
-    .unwrap();
+    let config = from_file(yaml, &[("DATABASE_DSN", "alias"), ("FLOTILLA__SERVER__HTTP_PORT", "8081")]).unwrap();
+    assert_eq!((config.database.url.as_str(), config.server.http_port), ("alias", 8081));
+    let config = from_file(yaml, &[("DATABASE_DSN", "alias"), ("FLOTILLA__DATABASE__URL", "prefixed")]).unwrap();
     assert_eq!(config.database.url, "prefixed");
 }
 
@@ -174,28 +137,15 @@ fn references_are_expanded_in_file_values_of_every_type() {
 
 #[test]
 fn tables_with_nothing_in_them_and_empty_files_are_fine() {
-    for yaml in [
-        "",
-        "# only words\n",
-        "server:\ndatabase:\n  # url: x\n",
-        "---\n",
-        "server: {tls: ~}",
-    ] {
-        assert_eq!(
-            from_file(yaml, &[]).unwrap().server.http_port,
-            8080,
-            "{yaml:?}"
-        );
+    for yaml in ["", "# only words\n", "server:\ndatabase:\n  # url: x\n", "---\n", "server: {tls: ~}"] {
+        assert_eq!(from_file(yaml, &[]).unwrap().server.http_port, 8080, "{yaml:?}");
     }
 }
 
 #[test]
 fn unknown_keys_are_named_all_at_once_with_the_nearest() {
     assert_eq!(
-        message(
-            "server: {htp_port: 1}\ndatabse: {url: x}\nroles: [{nme: x}]\n",
-            &[]
-        ),
+        message("server: {htp_port: 1}\ndatabse: {url: x}\nroles: [{nme: x}]\n", &[]),
         "central.yaml: unknown key `server.htp_port`; did you mean `server.http_port`?\n\
          central.yaml: unknown key `databse`; did you mean `database`?\n\
          central.yaml: unknown key `roles[0].nme`"
@@ -204,10 +154,7 @@ fn unknown_keys_are_named_all_at_once_with_the_nearest() {
         message("", &[("FLOTILLA__SERVER__HTTPPORT", "1")]),
         "environment variable FLOTILLA__SERVER__HTTPPORT: unknown key `server.httpport`; did you mean `server.http_port`?"
     );
-    assert_eq!(
-        message("servr:\n", &[]),
-        "central.yaml: unknown key `servr`; did you mean `server`?"
-    );
+    assert_eq!(message("servr:\n", &[]), "central.yaml: unknown key `servr`; did you mean `server`?");
 }
 
 #[test]
@@ -217,26 +164,11 @@ fn wrong_types_are_told_without_the_value() {
             "server: {http_port: s3cret}",
             "central.yaml: `server.http_port` must be a whole number from 0 to 65535, but is a string",
         ),
-        (
-            "server: {tls: 1}",
-            "central.yaml: `server.tls` must be true or false, but is a number",
-        ),
-        (
-            "labels: {a.b/c: 1}",
-            "central.yaml: `labels.a.b/c` must be a string, but is a number; put it in quotes",
-        ),
-        (
-            "server: 5",
-            "central.yaml: `server` must be a table of keys, but is a number",
-        ),
-        (
-            "server: {names: x}",
-            "central.yaml: `server.names` must be a list, but is a string",
-        ),
-        (
-            "server: {names: [[]]}",
-            "central.yaml: `server.names[0]` must be a string, but is a list",
-        ),
+        ("server: {tls: 1}", "central.yaml: `server.tls` must be true or false, but is a number"),
+        ("labels: {a.b/c: 1}", "central.yaml: `labels.a.b/c` must be a string, but is a number; put it in quotes"),
+        ("server: 5", "central.yaml: `server` must be a table of keys, but is a number"),
+        ("server: {names: x}", "central.yaml: `server.names` must be a list, but is a string"),
+        ("server: {names: [[]]}", "central.yaml: `server.names[0]` must be a string, but is a list"),
         (
             "database: {password: 12345}",
             "central.yaml: `database.password` must be a string, but is a number; put it in quotes",
@@ -254,16 +186,9 @@ fn wrong_types_are_told_without_the_value() {
 #[test]
 fn wrong_values_say_what_is_allowed() {
     let text = message("server: {http_port: 70000}", &[]);
-    assert!(
-        text.starts_with("central.yaml: `server.http_port` is not valid: ")
-            && text.contains("70000"),
-        "{text}"
-    );
+    assert!(text.starts_with("central.yaml: `server.http_port` is not valid: ") && text.contains("70000"), "{text}");
     let text = message("server: {format: jsn}", &[]);
-    assert!(
-        text.contains("`server.format`") && text.contains("`text` or `json`"),
-        "{text}"
-    );
+    assert!(text.contains("`server.format`") && text.contains("`text` or `json`"), "{text}");
     let text = message("", &[("FLOTILLA__SERVER__HTTP_PORT", "eighty")]);
     assert_eq!(
         text,
@@ -274,29 +199,22 @@ fn wrong_values_say_what_is_allowed() {
 #[test]
 fn unset_references_name_variable_and_key() {
     let text = message("database: {url: 'postgres://u:${PGPASSWORD}@h/db'}", &[]);
-    assert!(text.starts_with("central.yaml: `database.url` refers to the environment variable PGPASSWORD, which is not set"), "{text}");
+    assert!(
+        text.starts_with(
+            "central.yaml: `database.url` refers to the environment variable PGPASSWORD, which is not set"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
 fn broken_yaml_is_told_with_its_place_and_without_its_neighbourhood() {
-    for yaml in [
-        "database:\n  password: hunter2\n  url: [\n",
-        "- a\n- b\n",
-        "a: 1\na: 2\n",
-        "server: &x {tls: *y}",
-    ] {
+    for yaml in ["database:\n  password: hunter2\n  url: [\n", "- a\n- b\n", "a: 1\na: 2\n", "server: &x {tls: *y}"] {
         let text = message(yaml, &[]);
-        assert!(
-            text.starts_with("the configuration file central.yaml is not valid YAML: "),
-            "{text}"
-        );
+        assert!(text.starts_with("the configuration file central.yaml is not valid YAML: "), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
-    assert!(
-        message("server:\n  tls: [\n", &[]).contains("line"),
-        "{}",
-        message("server:\n  tls: [\n", &[])
-    );
+    assert!(message("server:\n  tls: [\n", &[]).contains("line"), "{}", message("server:\n  tls: [\n", &[]));
 }
 
 #[test]

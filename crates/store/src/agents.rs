@@ -44,16 +44,7 @@ pub struct NewAgent {
     pub certificate_not_after_ms: i64,
 }
 
-type Row = (
-    String,
-    String,
-    String,
-    String,
-    i64,
-    i64,
-    Option<i64>,
-    Option<i64>,
-);
+type Row = (String, String, String, String, i64, i64, Option<i64>, Option<i64>);
 
 const INSERT_TOKEN: &str = "INSERT INTO enrolment_tokens (secret_hash, cluster, created_by, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5)";
@@ -70,8 +61,7 @@ const CERTIFY: &str = "UPDATE agents SET certificate_serial = $2, certificate_un
     WHERE id = $1 AND revoked_at IS NULL";
 const REVOKE_OF: &str = "UPDATE agents SET revoked_at = $2 WHERE revoked_at IS NULL \
     AND cluster_id = (SELECT id FROM clusters WHERE name = $1) RETURNING id";
-const TOUCH: &str =
-    "UPDATE agents SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
+const TOUCH: &str = "UPDATE agents SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
 
 impl Store {
     /// Notes a one-use enrolment token by the SHA-256 of its secret. It is bound to a cluster's name and ends
@@ -147,7 +137,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>, StoreError> {
-        let row: Option<Row> = on_db!(&self.db, read, pool => sqlx::query_as(BY_ID).bind(id.to_string()).fetch_optional(pool).await?);
+        let row: Option<Row> =
+            on_db!(&self.db, read, pool => sqlx::query_as(BY_ID).bind(id.to_string()).fetch_optional(pool).await?);
         row.map(read).transpose()
     }
 
@@ -156,8 +147,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn list_agents(&self) -> Result<Vec<Agent>, StoreError> {
-        let rows: Vec<Row> =
-            on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
+        let rows: Vec<Row> = on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         rows.into_iter().map(read).collect()
     }
 
@@ -165,12 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the enrolment is unknown or revoked: the certificate must not be handed out.
-    pub async fn record_certificate(
-        &self,
-        id: AgentId,
-        serial: &str,
-        not_after_ms: i64,
-    ) -> Result<(), StoreError> {
+    pub async fn record_certificate(&self, id: AgentId, serial: &str, not_after_ms: i64) -> Result<(), StoreError> {
         let done = on_db!(&self.db, write, pool => {
             let update = sqlx::query(CERTIFY).bind(id.to_string()).bind(serial).bind(not_after_ms);
             update.execute(pool).await?.rows_affected()
@@ -202,9 +187,7 @@ impl Store {
     }
 }
 
-fn read(
-    (id, cluster, cluster_id, serial, until, enrolled, seen, revoked): Row,
-) -> Result<Agent, StoreError> {
+fn read((id, cluster, cluster_id, serial, until, enrolled, seen, revoked): Row) -> Result<Agent, StoreError> {
     Ok(Agent {
         id: parse(&id, "agents.id")?,
         cluster,

@@ -37,9 +37,7 @@ impl Backend {
     fn parse(word: &str) -> Result<Self, StoreError> {
         let all = [Self::Agent, Self::Kubeconfig, Self::InCluster];
         let backend = all.into_iter().find(|backend| backend.as_str() == word);
-        backend.ok_or(StoreError::Corrupt {
-            column: "clusters.backend",
-        })
+        backend.ok_or(StoreError::Corrupt { column: "clusters.backend" })
     }
 }
 
@@ -62,12 +60,9 @@ pub struct Cluster {
 
 type Row = (String, String, String, Option<i64>, String, i64);
 
-const ALL: &str =
-    "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters ORDER BY name";
-const BY_NAME: &str =
-    "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE name = $1";
-const BY_ID: &str =
-    "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE id = $1";
+const ALL: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters ORDER BY name";
+const BY_NAME: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE name = $1";
+const BY_ID: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE id = $1";
 const INSERT: &str = "INSERT INTO clusters (id, name, backend, credential, metadata, created_at) \
     VALUES ($1, $2, $3, $4, '{}', $5)";
 const ENSURE: &str = "INSERT INTO clusters (id, name, backend, metadata, created_at) \
@@ -75,16 +70,11 @@ const ENSURE: &str = "INSERT INTO clusters (id, name, backend, metadata, created
 const BACKEND: &str = "SELECT id, backend FROM clusters WHERE name = $1";
 const CREDENTIAL: &str = "SELECT credential FROM clusters WHERE id = $1";
 const SET_METADATA: &str = "UPDATE clusters SET metadata = $2 WHERE id = $1";
-const TOUCH: &str =
-    "UPDATE clusters SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
+const TOUCH: &str = "UPDATE clusters SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
 const DELETE: &str = "DELETE FROM clusters WHERE id = $1";
 
 fn place(id: &str) -> Place<'_> {
-    Place {
-        table: "clusters",
-        column: "credential",
-        row: id,
-    }
+    Place { table: "clusters", column: "credential", row: id }
 }
 
 impl Store {
@@ -93,8 +83,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn list_clusters(&self) -> Result<Vec<Cluster>, StoreError> {
-        let rows: Vec<Row> =
-            on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
+        let rows: Vec<Row> = on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         rows.into_iter().map(read).collect()
     }
 
@@ -106,7 +95,8 @@ impl Store {
         if !storable(name) {
             return Ok(None);
         }
-        let row: Option<Row> = on_db!(&self.db, read, pool => sqlx::query_as(BY_NAME).bind(name).fetch_optional(pool).await?);
+        let row: Option<Row> =
+            on_db!(&self.db, read, pool => sqlx::query_as(BY_NAME).bind(name).fetch_optional(pool).await?);
         row.map(read).transpose()
     }
 
@@ -115,7 +105,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn cluster_by_id(&self, id: ClusterId) -> Result<Option<Cluster>, StoreError> {
-        let row: Option<Row> = on_db!(&self.db, read, pool => sqlx::query_as(BY_ID).bind(id.to_string()).fetch_optional(pool).await?);
+        let row: Option<Row> =
+            on_db!(&self.db, read, pool => sqlx::query_as(BY_ID).bind(id.to_string()).fetch_optional(pool).await?);
         row.map(read).transpose()
     }
 
@@ -131,9 +122,7 @@ impl Store {
         });
         match Backend::parse(&backend)? {
             Backend::Agent => parse(&id, "clusters.id"),
-            Backend::Kubeconfig | Backend::InCluster => {
-                Err(StoreError::Conflict { what: "cluster" })
-            }
+            Backend::Kubeconfig | Backend::InCluster => Err(StoreError::Conflict { what: "cluster" }),
         }
     }
 
@@ -149,9 +138,7 @@ impl Store {
     ) -> Result<ClusterId, StoreError> {
         let id = ClusterId::new();
         let key = id.to_string();
-        let sealed = self
-            .sealer
-            .seal(place(&key), credential.expose_secret().as_bytes())?;
+        let sealed = self.sealer.seal(place(&key), credential.expose_secret().as_bytes())?;
         on_db!(&self.db, write, pool => {
             let insert = sqlx::query(INSERT).bind(key.as_str()).bind(name).bind(backend.as_str());
             let insert = insert.bind(sealed).bind(now_ms());
@@ -167,12 +154,9 @@ impl Store {
     /// does not open.
     pub async fn credential(&self, cluster: ClusterId) -> Result<SecretString, StoreError> {
         let key = cluster.to_string();
-        let row: Option<(Option<String>,)> = on_db!(&self.db, read, pool => sqlx::query_as(CREDENTIAL).bind(key.as_str()).fetch_optional(pool).await?);
-        let sealed = row
-            .and_then(|(sealed,)| sealed)
-            .ok_or(StoreError::NotFound {
-                what: "cluster credential",
-            })?;
+        let row: Option<(Option<String>,)> =
+            on_db!(&self.db, read, pool => sqlx::query_as(CREDENTIAL).bind(key.as_str()).fetch_optional(pool).await?);
+        let sealed = row.and_then(|(sealed,)| sealed).ok_or(StoreError::NotFound { what: "cluster credential" })?;
         Ok(self.sealer.open_text(place(&key), &sealed)?)
     }
 
@@ -180,14 +164,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn set_metadata(
-        &self,
-        cluster: ClusterId,
-        metadata: &Map<String, Value>,
-    ) -> Result<(), StoreError> {
-        let text = serde_json::to_string(metadata).map_err(|_| StoreError::Corrupt {
-            column: "clusters.metadata",
-        })?;
+    pub async fn set_metadata(&self, cluster: ClusterId, metadata: &Map<String, Value>) -> Result<(), StoreError> {
+        let text = serde_json::to_string(metadata).map_err(|_| StoreError::Corrupt { column: "clusters.metadata" })?;
         let done = on_db!(&self.db, write, pool => {
             sqlx::query(SET_METADATA).bind(cluster.to_string()).bind(text).execute(pool).await?.rows_affected()
         });
@@ -218,19 +196,8 @@ impl Store {
     }
 }
 
-fn read(
-    (id, name, backend, last_seen_ms, metadata, created_at_ms): Row,
-) -> Result<Cluster, StoreError> {
-    let metadata = serde_json::from_str(&metadata).map_err(|_| StoreError::Corrupt {
-        column: "clusters.metadata",
-    })?;
+fn read((id, name, backend, last_seen_ms, metadata, created_at_ms): Row) -> Result<Cluster, StoreError> {
+    let metadata = serde_json::from_str(&metadata).map_err(|_| StoreError::Corrupt { column: "clusters.metadata" })?;
     let (id, backend) = (parse(&id, "clusters.id")?, Backend::parse(&backend)?);
-    Ok(Cluster {
-        id,
-        name,
-        backend,
-        last_seen_ms,
-        metadata,
-        created_at_ms,
-    })
+    Ok(Cluster { id, name, backend, last_seen_ms, metadata, created_at_ms })
 }

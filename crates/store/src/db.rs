@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Executor, SqlStr};
 
 use crate::error::{StoreError, is_busy};
@@ -48,10 +46,7 @@ pub struct DatabaseConfig {
 
 impl std::fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DatabaseConfig")
-            .field("driver", &self.driver)
-            .field("url", &"[redacted]")
-            .finish()
+        f.debug_struct("DatabaseConfig").field("driver", &self.driver).field("url", &"[redacted]").finish()
     }
 }
 
@@ -96,10 +91,7 @@ pub(crate) use on_db;
 #[derive(Clone)]
 pub(crate) enum Db {
     /// One connection writes, several read (WAL lets them). In memory, both are one pool of one connection.
-    Sqlite {
-        writer: SqlitePool,
-        reader: SqlitePool,
-    },
+    Sqlite { writer: SqlitePool, reader: SqlitePool },
     /// One pool.
     Postgres(PgPool),
 }
@@ -129,10 +121,7 @@ impl Db {
         match self {
             Self::Sqlite { writer, .. } => {
                 let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-                migrator()
-                    .run_direct(None, &mut *transaction, false)
-                    .await
-                    .map_err(failed)?;
+                migrator().run_direct(None, &mut *transaction, false).await.map_err(failed)?;
                 transaction.commit().await?;
             }
             Self::Postgres(pool) => {
@@ -170,21 +159,11 @@ impl Db {
 /// differ one day, replace it here and nowhere else.
 fn migrator() -> Migrator {
     const ALL: &[(i64, &str, &str)] = &[
-        (
-            1,
-            "registry",
-            include_str!("../migrations/0001_registry.sql"),
-        ),
+        (1, "registry", include_str!("../migrations/0001_registry.sql")),
         (2, "audit", include_str!("../migrations/0002_audit.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
-        Migration::new(
-            version,
-            name.into(),
-            MigrationType::Simple,
-            SqlStr::from_static(sql),
-            false,
-        )
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
     };
     Migrator::with_migrations(ALL.iter().map(migration).collect())
 }
@@ -197,17 +176,12 @@ enum SqliteLocation {
 
 impl SqliteLocation {
     fn parse(url: &str) -> Result<Self, StoreError> {
-        let path = url
-            .strip_prefix("sqlite://")
-            .or_else(|| url.strip_prefix("sqlite:"))
-            .unwrap_or(url);
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
         let refuse = |why: &str| Err(StoreError::Config(why.to_owned()));
         match path {
             ":memory:" => Ok(Self::Memory),
             "" => refuse("give a path, for example sqlite:///var/lib/flotilla/flotilla.db"),
-            _ if path.contains("://") => {
-                refuse("it is not a SQLite address; set database.driver to match it")
-            }
+            _ if path.contains("://") => refuse("it is not a SQLite address; set database.driver to match it"),
             _ if path.contains('?') => refuse("SQLite addresses take no options after '?'"),
             _ => Ok(Self::File(path.into())),
         }
@@ -217,14 +191,8 @@ impl SqliteLocation {
 async fn open_memory() -> Result<Db, StoreError> {
     let options = SqliteConnectOptions::from_str("sqlite::memory:")?.foreign_keys(true);
     // The database lives as long as its one connection.
-    let pool = sqlite_pool(1)
-        .min_connections(1)
-        .connect_with(options)
-        .await?;
-    Ok(Db::Sqlite {
-        writer: pool.clone(),
-        reader: pool,
-    })
+    let pool = sqlite_pool(1).min_connections(1).connect_with(options).await?;
+    Ok(Db::Sqlite { writer: pool.clone(), reader: pool })
 }
 
 async fn open_file(path: &Path) -> Result<Db, StoreError> {
@@ -258,10 +226,7 @@ async fn connect_writer(options: &SqliteConnectOptions) -> Result<SqlitePool, St
 }
 
 fn is_locked(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|e| e.code())
-        .is_some_and(|code| is_busy(&code))
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| is_busy(&code))
 }
 
 fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
@@ -278,17 +243,9 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
 fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "database file was open to others, closing it");
@@ -300,9 +257,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 async fn open_postgres(url: &str) -> Result<Db, StoreError> {
     // The parser's own error is not passed on: it may quote the address.
     let options = PgConnectOptions::from_str(url)
-        .map_err(|_| {
-            StoreError::Config("give postgres://user:password@host:port/database".to_owned())
-        })?
+        .map_err(|_| StoreError::Config("give postgres://user:password@host:port/database".to_owned()))?
         .application_name("flotilla");
     let connect = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
@@ -311,17 +266,13 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
             Box::pin(async move {
                 // An audit row counts as written when it is on disk, whatever the server's default says; and
                 // no statement of ours may take for ever.
-                connection
-                    .execute("SET synchronous_commit = on; SET statement_timeout = '30s'")
-                    .await?;
+                connection.execute("SET synchronous_commit = on; SET statement_timeout = '30s'").await?;
                 Ok(())
             })
         })
         .connect_with(options);
     let pool = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
-    Ok(Db::Postgres(
-        pool.unwrap_or(Err(sqlx::Error::PoolTimedOut))?,
-    ))
+    Ok(Db::Postgres(pool.unwrap_or(Err(sqlx::Error::PoolTimedOut))?))
 }
 
 #[cfg(test)]
@@ -342,29 +293,15 @@ mod tests {
         ] {
             assert_eq!(SqliteLocation::parse(url).unwrap(), expected, "{url}");
         }
-        for url in [
-            "",
-            "sqlite://",
-            "postgres://u:p@h/d",
-            "sqlite://f.db?mode=ro",
-        ] {
-            assert!(
-                matches!(SqliteLocation::parse(url), Err(StoreError::Config(_))),
-                "{url}"
-            );
+        for url in ["", "sqlite://", "postgres://u:p@h/d", "sqlite://f.db?mode=ro"] {
+            assert!(matches!(SqliteLocation::parse(url), Err(StoreError::Config(_))), "{url}");
         }
     }
 
     #[tokio::test]
     async fn a_bad_postgres_address_is_not_repeated() {
-        let config = DatabaseConfig {
-            driver: Driver::Postgres,
-            url: "postgres://u:hunter2@h:port/d".into(),
-        };
+        let config = DatabaseConfig { driver: Driver::Postgres, url: "postgres://u:hunter2@h:port/d".into() };
         let error = Db::connect(&config).await.err().unwrap();
-        assert!(
-            !format!("{error} {error:?} {config:?}").contains("hunter2"),
-            "{error:?}"
-        );
+        assert!(!format!("{error} {error:?} {config:?}").contains("hunter2"), "{error:?}");
     }
 }

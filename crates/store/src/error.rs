@@ -30,9 +30,7 @@ pub enum StoreError {
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error(
-        "the database could not be migrated; restore a backup or run the version that wrote it"
-    )]
+    #[error("the database could not be migrated; restore a backup or run the version that wrote it")]
     Migration(#[source] Box<MigrateError>),
     /// A sealed column does not open, or could not be sealed.
     #[error("a sealed value could not be used")]
@@ -47,9 +45,7 @@ pub enum StoreError {
     #[error("database.url cannot be used: {0}")]
     Config(String),
     /// The SQLite file could not be made.
-    #[error(
-        "the database file could not be created; check that its directory exists and is writable"
-    )]
+    #[error("the database file could not be created; check that its directory exists and is writable")]
     File(#[source] std::io::Error),
 }
 
@@ -57,9 +53,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
         match error {
-            E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) => {
-                Self::Unavailable(error)
-            }
+            E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) => Self::Unavailable(error),
             E::Configuration(_) => Self::Config(error.to_string()),
             _ if is_shutdown(&error) => Self::Unavailable(error),
             _ => Self::Database(error),
@@ -70,7 +64,7 @@ impl From<sqlx::Error> for StoreError {
 /// PostgreSQL class 57P (operator intervention: going down, starting up), 53 (insufficient resources) and
 /// SQLite's `SQLITE_BUSY` family: the statement was right, the moment was not.
 fn is_shutdown(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|e| e.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code.starts_with("57P") || code.starts_with("53") || is_busy(&code))
 }
 
@@ -100,18 +94,11 @@ impl StoreError {
 
 /// `Ok` when a statement touched a row, otherwise [`StoreError::NotFound`].
 pub(crate) fn found(rows: u64, what: &'static str) -> Result<(), StoreError> {
-    if rows == 0 {
-        Err(StoreError::NotFound { what })
-    } else {
-        Ok(())
-    }
+    if rows == 0 { Err(StoreError::NotFound { what }) } else { Ok(()) }
 }
 
 /// Reads a stored id.
-pub(crate) fn parse<T: std::str::FromStr>(
-    text: &str,
-    column: &'static str,
-) -> Result<T, StoreError> {
+pub(crate) fn parse<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt { column })
 }
 

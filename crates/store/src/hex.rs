@@ -9,10 +9,7 @@ pub(crate) const LEN: usize = 32;
 pub(crate) fn encode(bytes: &[u8; LEN]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)])
-        .collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// The inverse of [`encode`]; `None` for anything that it cannot have written.

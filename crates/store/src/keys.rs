@@ -31,16 +31,11 @@ const ALL: &str = "SELECT kid, algorithm, private_key, created_at, retired_at FR
     ORDER BY created_at, kid";
 const INSERT: &str = "INSERT INTO signing_keys (kid, algorithm, private_key, created_at, retired_at) \
     VALUES ($1, $2, $3, $4, $5)";
-const RETIRE: &str =
-    "UPDATE signing_keys SET retired_at = $2 WHERE kid = $1 AND retired_at IS NULL";
+const RETIRE: &str = "UPDATE signing_keys SET retired_at = $2 WHERE kid = $1 AND retired_at IS NULL";
 const FORGET: &str = "DELETE FROM signing_keys WHERE retired_at <= $1";
 
 fn place(kid: &str) -> Place<'_> {
-    Place {
-        table: "signing_keys",
-        column: "private_key",
-        row: kid,
-    }
+    Place { table: "signing_keys", column: "private_key", row: kid }
 }
 
 impl Store {
@@ -49,17 +44,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sealed`] when one does not open.
     pub async fn list_signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
-        let rows: Vec<Row> =
-            on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
+        let rows: Vec<Row> = on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         let open = |(kid, algorithm, sealed, created_at_ms, retired_at_ms): Row| {
             let private_key = self.sealer.open_text(place(&kid), &sealed)?;
-            Ok(SigningKey {
-                kid,
-                algorithm,
-                private_key,
-                created_at_ms,
-                retired_at_ms,
-            })
+            Ok(SigningKey { kid, algorithm, private_key, created_at_ms, retired_at_ms })
         };
         rows.into_iter().map(open).collect()
     }
@@ -69,9 +57,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when the key id is taken.
     pub async fn insert_signing_key(&self, key: &SigningKey) -> Result<(), StoreError> {
-        let sealed = self
-            .sealer
-            .seal(place(&key.kid), key.private_key.expose_secret().as_bytes())?;
+        let sealed = self.sealer.seal(place(&key.kid), key.private_key.expose_secret().as_bytes())?;
         on_db!(&self.db, write, pool => {
             let insert = sqlx::query(INSERT).bind(key.kid.as_str()).bind(key.algorithm.as_str()).bind(sealed);
             let insert = insert.bind(key.created_at_ms).bind(key.retired_at_ms);
@@ -96,8 +82,6 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn forget_signing_keys(&self, before_ms: i64) -> Result<u64, StoreError> {
-        Ok(
-            on_db!(&self.db, write, pool => sqlx::query(FORGET).bind(before_ms).execute(pool).await?.rows_affected()),
-        )
+        Ok(on_db!(&self.db, write, pool => sqlx::query(FORGET).bind(before_ms).execute(pool).await?.rows_affected()))
     }
 }

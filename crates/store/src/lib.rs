@@ -1,7 +1,7 @@
 //! What the hub remembers: users, sessions, roles, clusters, agents, signing keys and the audit log, in SQLite
 //! (one file, the default) or PostgreSQL. The only crate that contains SQL, and one SQL text serves both engines.
 //!
-//! One file per aggregate: each holds its statements, its types and its `impl Store`. Ids are UUIDv7 as text,
+//! One file per aggregate: each holds its statements, its types and its `impl Store`. Ids are `UUIDv7` as text,
 //! times are milliseconds since the epoch. Columns that hold secrets are sealed (see [`seal`]).
 //!
 //! Must not know: HTTP, Kubernetes, how a decision is reached, where its configuration comes from.
@@ -40,9 +40,7 @@ pub struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("engine", &self.db.engine())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("engine", &self.db.engine()).finish_non_exhaustive()
     }
 }
 
@@ -54,10 +52,7 @@ impl Store {
     /// [`StoreError::Config`] when the address makes no sense, [`StoreError::Unavailable`] or
     /// [`StoreError::Database`] when the database cannot be reached within 10 s.
     pub async fn open(config: &DatabaseConfig, sealer: Sealer) -> Result<Self, StoreError> {
-        Ok(Self {
-            db: Db::connect(config).await?,
-            sealer,
-        })
+        Ok(Self { db: Db::connect(config).await?, sealer })
     }
 
     /// Brings the schema up to date. Safe to run again, and by several processes at once: one does the work,

@@ -42,43 +42,22 @@ impl StoreMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::unregistered();
         let audit = registry.sub_registry_with_prefix("audit");
-        audit.register(
-            "queue_depth",
-            "Rows that wait to be written",
-            metrics.queue_depth.clone(),
-        );
-        audit.register(
-            "open_acts",
-            "Attempted rows whose outcome is not yet known",
-            metrics.open_acts.clone(),
-        );
+        audit.register("queue_depth", "Rows that wait to be written", metrics.queue_depth.clone());
+        audit.register("open_acts", "Attempted rows whose outcome is not yet known", metrics.open_acts.clone());
         audit.register(
             "unsettled",
             "Outcome rows that failed to commit and are tried again",
             metrics.unsettled.clone(),
         );
         audit.register("rows", "Rows written", metrics.rows.clone());
-        audit.register(
-            "commits",
-            "Transactions that wrote rows",
-            metrics.commits.clone(),
-        );
-        audit.register(
-            "commit_failures",
-            "Transactions that failed",
-            metrics.failures.clone(),
-        );
+        audit.register("commits", "Transactions that wrote rows", metrics.commits.clone());
+        audit.register("commit_failures", "Transactions that failed", metrics.failures.clone());
         audit.register(
             "lines_dropped",
             "Rows not printed because standard output was stuck",
             metrics.lines_dropped.clone(),
         );
-        audit.register_with_unit(
-            "commit",
-            "Time of one transaction",
-            Unit::Seconds,
-            metrics.commit_seconds.clone(),
-        );
+        audit.register_with_unit("commit", "Time of one transaction", Unit::Seconds, metrics.commit_seconds.clone());
         metrics
     }
 

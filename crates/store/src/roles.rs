@@ -10,16 +10,13 @@ use crate::db::on_db;
 use crate::error::{StoreError, found};
 
 const ALL: &str = "SELECT definition FROM roles ORDER BY name";
-const INSERT: &str =
-    "INSERT INTO roles (name, definition, created_at, updated_at) VALUES ($1, $2, $3, $3)";
+const INSERT: &str = "INSERT INTO roles (name, definition, created_at, updated_at) VALUES ($1, $2, $3, $3)";
 const REPLACE: &str = "UPDATE roles SET definition = $2, updated_at = $3 WHERE name = $1";
 const DELETE: &str = "DELETE FROM roles WHERE name = $1";
 const UNASSIGN: &str = "DELETE FROM user_roles WHERE role = $1";
 
 fn encode(role: &Role) -> Result<String, StoreError> {
-    serde_json::to_string(role).map_err(|_| StoreError::Corrupt {
-        column: "roles.definition",
-    })
+    serde_json::to_string(role).map_err(|_| StoreError::Corrupt { column: "roles.definition" })
 }
 
 impl Store {
@@ -28,13 +25,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when a definition cannot be read.
     pub async fn list_roles(&self) -> Result<Vec<Role>, StoreError> {
-        let rows: Vec<(String,)> =
-            on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
+        let rows: Vec<(String,)> = on_db!(&self.db, read, pool => sqlx::query_as(ALL).fetch_all(pool).await?);
         let decode = |(text,): (String,)| serde_json::from_str(&text);
         let roles: Result<_, _> = rows.into_iter().map(decode).collect();
-        roles.map_err(|_| StoreError::Corrupt {
-            column: "roles.definition",
-        })
+        roles.map_err(|_| StoreError::Corrupt { column: "roles.definition" })
     }
 
     /// Adds a role.

@@ -43,9 +43,7 @@ pub enum SealError {
         id: String,
     },
     /// It does not open: another key of the same id, another row's value, or a changed one.
-    #[error(
-        "the sealed value does not open here: it was changed, moved, or sealed with another key of the same id"
-    )]
+    #[error("the sealed value does not open here: it was changed, moved, or sealed with another key of the same id")]
     Refused,
     /// The cryptographic library failed, for example for want of randomness.
     #[error("encryption failed")]
@@ -61,10 +59,7 @@ pub struct Kek {
 
 impl std::fmt::Debug for Kek {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kek")
-            .field("id", &self.id)
-            .field("key", &"[redacted]")
-            .finish()
+        f.debug_struct("Kek").field("id", &self.id).field("key", &"[redacted]").finish()
     }
 }
 
@@ -76,14 +71,9 @@ impl Kek {
     pub fn new(id: &str, key: [u8; KEY_LEN]) -> Result<Self, SealError> {
         let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         if (1..=32).contains(&id.len()) && id.bytes().all(ok) {
-            Ok(Self {
-                id: id.to_owned(),
-                key: Zeroizing::new(key),
-            })
+            Ok(Self { id: id.to_owned(), key: Zeroizing::new(key) })
         } else {
-            Err(SealError::Keys(
-                "an id is 1 to 32 letters, digits, '-' and '_'",
-            ))
+            Err(SealError::Keys("an id is 1 to 32 letters, digits, '-' and '_'"))
         }
     }
 
@@ -102,20 +92,10 @@ impl Kek {
     /// # Errors
     /// It is not base64 (standard or URL alphabet, with or without padding) of 32 bytes.
     pub fn from_base64(id: &str, text: &str) -> Result<Self, SealError> {
-        let plain = Zeroizing::new(
-            text.trim()
-                .trim_end_matches('=')
-                .replace('+', "-")
-                .replace('/', "_"),
-        );
+        let plain = Zeroizing::new(text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_"));
         let bytes = Zeroizing::new(BASE64.decode(plain.as_bytes()).unwrap_or_default());
         let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice());
-        Self::new(
-            id,
-            key.map_err(|_| {
-                SealError::Keys("a key is 32 bytes in base64 (openssl rand -base64 32)")
-            })?,
-        )
+        Self::new(id, key.map_err(|_| SealError::Keys("a key is 32 bytes in base64 (openssl rand -base64 32)"))?)
     }
 
     /// The key as base64url, for the file in which it is kept.
@@ -175,12 +155,7 @@ impl Sealer {
         aws_lc_rs::rand::fill(dek.as_mut_slice()).map_err(|_| SealError::Failed)?;
         let wrapped = encrypt(&kek.key, &context("dek", &kek.id, place), dek.as_slice())?;
         let value = encrypt(&dek, &context("value", &kek.id, place), plain)?;
-        Ok(format!(
-            "{VERSION}.{}.{}.{}",
-            kek.id,
-            BASE64.encode(wrapped),
-            BASE64.encode(value)
-        ))
+        Ok(format!("{VERSION}.{}.{}.{}", kek.id, BASE64.encode(wrapped), BASE64.encode(value)))
     }
 
     /// Opens what [`Sealer::seal`] made for the same place.
@@ -189,23 +164,15 @@ impl Sealer {
     /// [`SealError::Malformed`], [`SealError::UnknownKey`] or [`SealError::Refused`].
     pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let mut parts = sealed.split('.');
-        let (Some(VERSION), Some(id), Some(dek), Some(value), None) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) else {
+        let (Some(VERSION), Some(id), Some(dek), Some(value), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(SealError::Malformed);
         };
         let kek = self.keys.iter().find(|key| key.id == id);
-        let kek = kek.ok_or_else(|| SealError::UnknownKey {
-            id: id.chars().take(32).collect(),
-        })?;
+        let kek = kek.ok_or_else(|| SealError::UnknownKey { id: id.chars().take(32).collect() })?;
         let dek = decrypt(&kek.key, &context("dek", id, place), dek)?;
-        let dek = Zeroizing::new(
-            <[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?,
-        );
+        let dek = Zeroizing::new(<[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?);
         decrypt(&dek, &context("value", id, place), value)
     }
 
@@ -215,9 +182,7 @@ impl Sealer {
     /// As [`Sealer::open`]; [`SealError::Malformed`] when it is not UTF-8.
     pub fn open_text(&self, place: Place<'_>, sealed: &str) -> Result<SecretString, SealError> {
         let bytes = self.open(place, sealed)?;
-        std::str::from_utf8(&bytes)
-            .map(SecretString::from)
-            .map_err(|_| SealError::Malformed)
+        std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| SealError::Malformed)
     }
 
     /// Whether a value was sealed with an older key and should be sealed again.
@@ -230,19 +195,9 @@ impl Sealer {
 
 /// Associated data: each part preceded by its length, so that no two lists of parts give the same bytes.
 fn context(layer: &str, kek: &str, place: Place<'_>) -> Vec<u8> {
-    let parts = [
-        "flotilla-seal-1",
-        layer,
-        kek,
-        place.table,
-        place.column,
-        place.row,
-    ];
+    let parts = ["flotilla-seal-1", layer, kek, place.table, place.column, place.row];
     let length = |part: &str| (part.len() as u64).to_be_bytes();
-    parts
-        .iter()
-        .flat_map(|part| length(part).into_iter().chain(part.bytes()))
-        .collect()
+    parts.iter().flat_map(|part| length(part).into_iter().chain(part.bytes())).collect()
 }
 
 fn cipher(key: &[u8; KEY_LEN]) -> Result<RandomizedNonceKey, SealError> {
@@ -259,21 +214,13 @@ fn encrypt(key: &[u8; KEY_LEN], context: &[u8], plain: &[u8]) -> Result<Vec<u8>,
     Ok([nonce.as_ref().as_slice(), &buffer].concat())
 }
 
-fn decrypt(
-    key: &[u8; KEY_LEN],
-    context: &[u8],
-    text: &str,
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
+fn decrypt(key: &[u8; KEY_LEN], context: &[u8], text: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let bytes = BASE64.decode(text).map_err(|_| SealError::Malformed)?;
-    let (nonce, sealed) = bytes
-        .split_at_checked(NONCE_LEN)
-        .ok_or(SealError::Malformed)?;
+    let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Malformed)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Malformed)?;
     let mut buffer = Zeroizing::new(sealed.to_vec());
-    let length = cipher(key)?
-        .open_in_place(nonce, Aad::from(context), &mut buffer)
-        .map_err(|_| SealError::Refused)?
-        .len();
+    let length =
+        cipher(key)?.open_in_place(nonce, Aad::from(context), &mut buffer).map_err(|_| SealError::Refused)?.len();
     buffer.truncate(length);
     Ok(buffer)
 }
@@ -285,11 +232,7 @@ mod tests {
     use super::*;
 
     fn place(row: &str) -> Place<'_> {
-        Place {
-            table: "clusters",
-            column: "credential",
-            row,
-        }
+        Place { table: "clusters", column: "credential", row }
     }
 
     fn sealer(ids: &[&str]) -> Sealer {
@@ -327,15 +270,9 @@ mod tests {
         let sealer = sealer(&["a"]);
         let sealed = sealer.seal(place("1"), b"secret").unwrap();
         assert_eq!(sealer.open(place("2"), &sealed), Err(SealError::Refused));
-        let column = Place {
-            column: "other",
-            ..place("1")
-        };
+        let column = Place { column: "other", ..place("1") };
         assert_eq!(sealer.open(column, &sealed), Err(SealError::Refused));
-        let table = Place {
-            table: "signing_keys",
-            ..place("1")
-        };
+        let table = Place { table: "signing_keys", ..place("1") };
         assert_eq!(sealer.open(table, &sealed), Err(SealError::Refused));
     }
 
@@ -346,23 +283,14 @@ mod tests {
         let two = sealer.seal(place("1"), b"two").unwrap();
         let (head, _) = one.rsplit_once('.').unwrap();
         let (_, tail) = two.rsplit_once('.').unwrap();
-        assert_eq!(
-            sealer.open(place("1"), &format!("{head}.{tail}")),
-            Err(SealError::Refused)
-        );
+        assert_eq!(sealer.open(place("1"), &format!("{head}.{tail}")), Err(SealError::Refused));
     }
 
     #[test]
     fn wrong_and_missing_keys() {
         let sealed = sealer(&["a"]).seal(place("1"), b"secret").unwrap();
-        assert_eq!(
-            sealer(&["a"]).open(place("1"), &sealed),
-            Err(SealError::Refused)
-        );
-        assert_eq!(
-            sealer(&["b"]).open(place("1"), &sealed),
-            Err(SealError::UnknownKey { id: "a".into() })
-        );
+        assert_eq!(sealer(&["a"]).open(place("1"), &sealed), Err(SealError::Refused));
+        assert_eq!(sealer(&["b"]).open(place("1"), &sealed), Err(SealError::UnknownKey { id: "a".into() }));
     }
 
     #[test]
@@ -373,23 +301,15 @@ mod tests {
         let after = Sealer::new(vec![new]).unwrap();
         let first = before.seal(place("1"), b"secret").unwrap();
         assert!(both.is_stale(&first));
-        let second = both
-            .seal(place("1"), &both.open(place("1"), &first).unwrap())
-            .unwrap();
+        let second = both.seal(place("1"), &both.open(place("1"), &first).unwrap()).unwrap();
         assert!(!both.is_stale(&second));
-        assert_eq!(
-            after.open(place("1"), &second).unwrap().as_slice(),
-            b"secret"
-        );
+        assert_eq!(after.open(place("1"), &second).unwrap().as_slice(), b"secret");
     }
 
     #[test]
     fn equal_values_look_different() {
         let sealer = sealer(&["a"]);
-        assert_ne!(
-            sealer.seal(place("1"), b"x").unwrap(),
-            sealer.seal(place("1"), b"x").unwrap()
-        );
+        assert_ne!(sealer.seal(place("1"), b"x").unwrap(), sealer.seal(place("1"), b"x").unwrap());
     }
 
     #[test]
@@ -402,9 +322,6 @@ mod tests {
         let again = Kek::from_base64("a", &format!("{}=\n", *key.to_base64())).unwrap();
         assert_eq!(*again.key, *key.key);
         let debug = format!("{:?}", Sealer::new(vec![key]).unwrap());
-        assert!(
-            debug.contains("redacted") && !debug.contains("7, 7"),
-            "{debug}"
-        );
+        assert!(debug.contains("redacted") && !debug.contains("7, 7"), "{debug}");
     }
 }

@@ -45,19 +45,15 @@ pub struct LiveSession {
     pub roles: Vec<String>,
 }
 
-const INSERT: &str =
-    "INSERT INTO sessions (id, user_id, created_at, max_until) VALUES ($1, $2, $3, $4)";
-const INSERT_TOKEN: &str =
-    "INSERT INTO refresh_tokens (hash, session_id, issued_at) VALUES ($1, $2, $3)";
+const INSERT: &str = "INSERT INTO sessions (id, user_id, created_at, max_until) VALUES ($1, $2, $3, $4)";
+const INSERT_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, issued_at) VALUES ($1, $2, $3)";
 const SPEND: &str = "UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1 AND spent_at IS NULL \
     RETURNING session_id";
-const OWNER: &str =
-    "SELECT user_id FROM sessions WHERE id = $1 AND ended_at IS NULL AND max_until > $2";
+const OWNER: &str = "SELECT user_id FROM sessions WHERE id = $1 AND ended_at IS NULL AND max_until > $2";
 const END_OF_TOKEN: &str = "UPDATE sessions SET ended_at = $2 WHERE ended_at IS NULL AND max_until > $2 \
     AND id = (SELECT session_id FROM refresh_tokens WHERE hash = $1) RETURNING id, user_id";
 const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
-const END_OF_USER: &str =
-    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
+const END_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
 const LIVE: &str = "SELECT u.id, u.email, r.role FROM sessions s JOIN users u ON u.id = s.user_id \
     LEFT JOIN user_roles r ON r.user_id = u.id \
     WHERE s.id = $1 AND s.ended_at IS NULL AND s.max_until > $2 ORDER BY r.role";
@@ -92,12 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// The database failed; then nothing was spent.
-    pub async fn rotate_refresh(
-        &self,
-        old_hash: &str,
-        new_hash: &str,
-        now_ms: i64,
-    ) -> Result<Rotation, StoreError> {
+    pub async fn rotate_refresh(&self, old_hash: &str, new_hash: &str, now_ms: i64) -> Result<Rotation, StoreError> {
         if !storable(old_hash) {
             return Ok(Rotation::Refused);
         }
@@ -122,15 +113,8 @@ impl Store {
         let Some((rotated, session, user)) = rotation else {
             return Ok(Rotation::Refused);
         };
-        let (session, user) = (
-            parse(&session, "sessions.id")?,
-            parse(&user, "sessions.user_id")?,
-        );
-        Ok(if rotated {
-            Rotation::Rotated { session, user }
-        } else {
-            Rotation::Reused { session, user }
-        })
+        let (session, user) = (parse(&session, "sessions.id")?, parse(&user, "sessions.user_id")?);
+        Ok(if rotated { Rotation::Rotated { session, user } } else { Rotation::Reused { session, user } })
     }
 
     /// Ends a session. Whether it was still open.
@@ -160,11 +144,7 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn live_session(
-        &self,
-        id: SessionId,
-        now_ms: i64,
-    ) -> Result<Option<LiveSession>, StoreError> {
+    pub async fn live_session(&self, id: SessionId, now_ms: i64) -> Result<Option<LiveSession>, StoreError> {
         let rows: Vec<(String, String, Option<String>)> = on_db!(&self.db, read, pool => {
             sqlx::query_as(LIVE).bind(id.to_string()).bind(now_ms).fetch_all(pool).await?
         });
@@ -172,11 +152,7 @@ impl Store {
             return Ok(None);
         };
         let roles = rows.into_iter().filter_map(|(_, _, role)| role).collect();
-        Ok(Some(LiveSession {
-            user: parse(&user, "users.id")?,
-            email,
-            roles,
-        }))
+        Ok(Some(LiveSession { user: parse(&user, "users.id")?, email, roles }))
     }
 
     /// Forgets sessions, with their tokens, that ended or ran out at or before `before_ms`. Call it now and
@@ -185,8 +161,6 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn forget_sessions(&self, before_ms: i64) -> Result<u64, StoreError> {
-        Ok(
-            on_db!(&self.db, write, pool => sqlx::query(FORGET).bind(before_ms).execute(pool).await?.rows_affected()),
-        )
+        Ok(on_db!(&self.db, write, pool => sqlx::query(FORGET).bind(before_ms).execute(pool).await?.rows_affected()))
     }
 }

@@ -47,8 +47,7 @@ type Joined = (String, String, String, bool, i64, i64, Option<String>);
 
 const INSERT: &str = "INSERT INTO users (id, email, password_hash, must_change, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, $5, $5)";
-const INSERT_ROLE: &str =
-    "INSERT INTO user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const INSERT_ROLE: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 const DELETE_ROLES: &str = "DELETE FROM user_roles WHERE user_id = $1";
 const BY_EMAIL: &str = "SELECT u.id, u.email, u.password_hash, u.must_change, u.created_at, u.updated_at, r.role \
     FROM users u LEFT JOIN user_roles r ON r.user_id = u.id WHERE u.email = $1 ORDER BY r.role";
@@ -57,8 +56,7 @@ const BY_ID: &str = "SELECT u.id, u.email, u.password_hash, u.must_change, u.cre
 const ALL: &str = "SELECT u.id, u.email, u.password_hash, u.must_change, u.created_at, u.updated_at, r.role \
     FROM users u LEFT JOIN user_roles r ON r.user_id = u.id ORDER BY u.email, r.role";
 const COUNT: &str = "SELECT COUNT(*) FROM users";
-const SET_PASSWORD: &str =
-    "UPDATE users SET password_hash = $2, must_change = $3, updated_at = $4 WHERE id = $1";
+const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, must_change = $3, updated_at = $4 WHERE id = $1";
 const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
 const DELETE: &str = "DELETE FROM users WHERE id = $1";
 
@@ -78,23 +76,10 @@ impl Store {
                 sqlx::query(INSERT_ROLE).bind(key.as_str()).bind(role.as_str()).execute(&mut *tx).await?;
             }
         });
-        let NewUser {
-            email,
-            password_hash,
-            must_change,
-            mut roles,
-        } = new;
+        let NewUser { email, password_hash, must_change, mut roles } = new;
         roles.sort_unstable();
         roles.dedup();
-        Ok(User {
-            id,
-            email,
-            password_hash,
-            must_change,
-            roles,
-            created_at_ms: now,
-            updated_at_ms: now,
-        })
+        Ok(User { id, email, password_hash, must_change, roles, created_at_ms: now, updated_at_ms: now })
     }
 
     /// The account of that name.
@@ -131,8 +116,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn count_users(&self) -> Result<u64, StoreError> {
-        let count: i64 =
-            on_db!(&self.db, read, pool => sqlx::query_scalar(COUNT).fetch_one(pool).await?);
+        let count: i64 = on_db!(&self.db, read, pool => sqlx::query_scalar(COUNT).fetch_one(pool).await?);
         Ok(count.unsigned_abs())
     }
 
@@ -140,12 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn set_password(
-        &self,
-        id: UserId,
-        hash: &SecretString,
-        must_change: bool,
-    ) -> Result<(), StoreError> {
+    pub async fn set_password(&self, id: UserId, hash: &SecretString, must_change: bool) -> Result<(), StoreError> {
         let done = on_db!(&self.db, write, pool => {
             let update = sqlx::query(SET_PASSWORD).bind(id.to_string()).bind(hash.expose_secret());
             update.bind(must_change).bind(now_ms()).execute(pool).await?.rows_affected()
@@ -190,15 +169,7 @@ fn fold(rows: Vec<Joined>) -> Result<Vec<User>, StoreError> {
         let id: UserId = parse(&id, "users.id")?;
         if users.last().is_none_or(|user| user.id != id) {
             let password_hash = SecretString::from(hash);
-            users.push(User {
-                id,
-                email,
-                password_hash,
-                must_change,
-                roles: vec![],
-                created_at_ms,
-                updated_at_ms,
-            });
+            users.push(User { id, email, password_hash, must_change, roles: vec![], created_at_ms, updated_at_ms });
         }
         if let (Some(user), Some(role)) = (users.last_mut(), role) {
             user.roles.push(role);

@@ -23,9 +23,7 @@ pub fn empty() -> Body {
 
 /// A body that is all in memory.
 pub fn full(content: impl Into<Bytes>) -> Body {
-    Full::new(content.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(content.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Boxes any body.
@@ -50,10 +48,7 @@ where
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         loop {
             let next = ready!(Pin::new(&mut self.0).poll_frame(cx));
             if !matches!(&next, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {

@@ -160,16 +160,15 @@ pub async fn connect(target: &Target, tls: Arc<ClientConfig>) -> Result<TlsStrea
         tcp.set_nodelay(true)?;
         TlsConnector::from(tls).connect(target.name.clone(), tcp).await
     };
-    tokio::time::timeout(CONNECT_DEADLINE, attempt)
-        .await
-        .map_err(|_| timed_out(target, CONNECT_DEADLINE))?
-        .map_err(|source| {
+    tokio::time::timeout(CONNECT_DEADLINE, attempt).await.map_err(|_| timed_out(target, CONNECT_DEADLINE))?.map_err(
+        |source| {
             let target = target.clone();
             match tls_cause(&source) {
                 Some(_) => DialError::Tls { target, source },
                 None => DialError::Unreachable { target, source },
             }
-        })
+        },
+    )
 }
 
 /// Opens a stream for a tunnel. The ALPN names of `tls` are replaced.
@@ -184,17 +183,13 @@ pub async fn dial(target: &Target, tls: &ClientConfig, lane: Lane) -> Result<Car
         return Ok(Carrier::Tls(Box::new(stream)));
     }
     let upgrade = upgrade(target, stream, lane);
-    let upgraded = tokio::time::timeout(UPGRADE_DEADLINE, upgrade)
-        .await
-        .map_err(|_| timed_out(target, UPGRADE_DEADLINE))??;
+    let upgraded =
+        tokio::time::timeout(UPGRADE_DEADLINE, upgrade).await.map_err(|_| timed_out(target, UPGRADE_DEADLINE))??;
     Ok(Carrier::Upgraded(TokioIo::new(upgraded)))
 }
 
 async fn upgrade(target: &Target, stream: TlsStream<TcpStream>, lane: Lane) -> Result<Upgraded, DialError> {
-    let failed = |source| DialError::Protocol {
-        target: target.clone(),
-        source,
-    };
+    let failed = |source| DialError::Protocol { target: target.clone(), source };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     // Ends by itself: with the upgrade, or when `sender` is dropped.
     tokio::spawn(connection.with_upgrades());
@@ -234,10 +229,7 @@ pub(crate) async fn refusal(response: Response<Incoming>) -> Refusal {
 }
 
 fn timed_out(target: &Target, deadline: Duration) -> DialError {
-    DialError::Timeout {
-        target: target.clone(),
-        deadline,
-    }
+    DialError::Timeout { target: target.clone(), deadline }
 }
 
 /// A byte stream to the hub.

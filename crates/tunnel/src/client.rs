@@ -91,21 +91,14 @@ pub enum SendError {
 impl From<hyper::Error> for SendError {
     fn from(error: hyper::Error) -> Self {
         // hyper says "canceled" only of a request that it never handed to the connection.
-        if error.is_canceled() || was_refused(&error) {
-            Self::Closed
-        } else {
-            Self::Http(error)
-        }
+        if error.is_canceled() || was_refused(&error) { Self::Closed } else { Self::Http(error) }
     }
 }
 
 /// Whether the peer guarantees that it has not looked at the request (RFC 9113 section 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
     use std::error::Error as _;
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<h2::Error>())
-        .and_then(h2::Error::reason)
+    error.source().and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason)
         == Some(h2::Reason::REFUSED_STREAM)
 }
 
@@ -140,20 +133,11 @@ impl Connection {
         let control = Arc::new(Control::default());
         let link = Link::new(io, control.clone(), metrics.clone());
         let greeting = greet(link, pings, &metrics);
-        let (sender, lane, driver) = tokio::time::timeout(HANDSHAKE_DEADLINE, greeting)
-            .await
-            .map_err(|_| TunnelError::Handshake)??;
-        let shared = Arc::new(Shared {
-            in_flight: AtomicUsize::new(0),
-            retired: CancellationToken::new(),
-            control,
-            metrics,
-        });
-        let session = Session {
-            pinger: sender.clone(),
-            pings,
-            shared: shared.clone(),
-        };
+        let (sender, lane, driver) =
+            tokio::time::timeout(HANDSHAKE_DEADLINE, greeting).await.map_err(|_| TunnelError::Handshake)??;
+        let shared =
+            Arc::new(Shared { in_flight: AtomicUsize::new(0), retired: CancellationToken::new(), control, metrics });
+        let session = Session { pinger: sender.clone(), pings, shared: shared.clone() };
         let inner = Arc::new(Inner { sender, lane, shared });
         Ok((Self { inner }, session.run(driver)))
     }

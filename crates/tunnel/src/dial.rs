@@ -7,6 +7,7 @@
 //!
 //! Must not know: what is served, or where certificates come from.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -90,9 +91,7 @@ impl Default for DialState {
 impl DialState {
     /// Not connected, and nothing has gone wrong yet.
     pub fn new() -> Self {
-        Self {
-            snapshot: Arc::new(watch::Sender::new(Snapshot::default())),
-        }
+        Self { snapshot: Arc::new(watch::Sender::new(Snapshot::default())) }
     }
 
     /// How things stand now.
@@ -215,11 +214,7 @@ impl From<TunnelError> for Failure {
 
 impl Failure {
     fn ended() -> Self {
-        Self {
-            text: "the hub closed the connection".into(),
-            refusal: None,
-            unwanted: false,
-        }
+        Self { text: "the hub closed the connection".into(), refusal: None, unwanted: false }
     }
 }
 
@@ -282,12 +277,7 @@ impl<S: Handler + Sync> Keeper<S> {
     fn serve(&self, io: carrier::Carrier, config: &DialConfig, standing: watch::Sender<Standing>) -> Served {
         let retire = self.shutdown.child_token();
         let seen = standing.subscribe();
-        let options = Options {
-            lane: self.lane,
-            drain: config.handover_drain,
-            pings: config.pings,
-            standing,
-        };
+        let options = Options { lane: self.lane, drain: config.handover_drain, pings: config.pings, standing };
         let serving = serve::serve_with(io, self.service.clone(), retire.clone(), options);
         let serving = counted(serving, seen, self.state.clone());
         let shutdown = self.shutdown.clone();
@@ -302,11 +292,7 @@ impl<S: Handler + Sync> Keeper<S> {
                 () = stopped => Ok(()),
             }
         });
-        Served {
-            task,
-            retire,
-            since: Instant::now(),
-        }
+        Served { task, retire, since: Instant::now() }
     }
 
     /// Waits until something is to be done about a connection.
@@ -349,14 +335,14 @@ async fn counted(
     mut seen: watch::Receiver<Standing>,
     state: DialState,
 ) -> Result<(), TunnelError> {
-    let count = async {
+    let counting = async {
         let accepted = seen.wait_for(|standing| *standing == Standing::Accepted).await.is_ok();
         let _counted = accepted.then(|| state.accepted());
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
         biased;
-        () = count => unreachable!("counting never ends"),
+        never = counting => match never {},
         ended = serving => ended,
     }
 }
@@ -397,11 +383,7 @@ impl Backoff {
     }
 
     fn ceiling(&self, unwanted: bool) -> Duration {
-        let (base, cap) = if unwanted {
-            (Self::UNWANTED_BASE, Self::UNWANTED_CAP)
-        } else {
-            (Self::BASE, Self::CAP)
-        };
+        let (base, cap) = if unwanted { (Self::UNWANTED_BASE, Self::UNWANTED_CAP) } else { (Self::BASE, Self::CAP) };
         base.saturating_mul(1 << self.failures.min(16)).min(cap)
     }
 }

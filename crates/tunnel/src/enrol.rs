@@ -126,9 +126,7 @@ async fn call(
     path: &str,
     body: Option<Bytes>,
 ) -> Result<Bytes, EnrolError> {
-    tokio::time::timeout(DEADLINE, exchange(target, tls, method, path, body))
-        .await
-        .map_err(|_| EnrolError::Timeout)?
+    tokio::time::timeout(DEADLINE, exchange(target, tls, method, path, body)).await.map_err(|_| EnrolError::Timeout)?
 }
 
 async fn exchange(
@@ -149,8 +147,7 @@ async fn exchange(
             return Err(carrier::refusal(response).await.into());
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        body.map(http_body_util::Collected::to_bytes)
-            .map_err(|error| EnrolError::Malformed(error.to_string()))
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| EnrolError::Malformed(error.to_string()))
     };
     // The connection is driven here, not in a task of its own, so that a deadline leaves nothing behind. It may end
     // before the answer has been read out of it.
@@ -162,13 +159,16 @@ async fn exchange(
     }
 }
 
-fn request(target: &Target, method: Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, EnrolError> {
+fn request(
+    target: &Target,
+    method: Method,
+    path: &str,
+    body: Option<Bytes>,
+) -> Result<Request<Full<Bytes>>, EnrolError> {
     let has_body = body.is_some();
     let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = method;
-    *request.uri_mut() = path
-        .parse()
-        .map_err(|_| EnrolError::Malformed(format!("`{path}` is no path")))?;
+    *request.uri_mut() = path.parse().map_err(|_| EnrolError::Malformed(format!("`{path}` is no path")))?;
     let headers = request.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -43,11 +43,7 @@ pub enum TunnelError {
 
 impl From<hyper::Error> for TunnelError {
     fn from(error: hyper::Error) -> Self {
-        if error.is_timeout() {
-            Self::PingTimeout
-        } else {
-            Self::Connection(error)
-        }
+        if error.is_timeout() { Self::PingTimeout } else { Self::Connection(error) }
     }
 }
 

@@ -74,13 +74,7 @@ pub struct Guard {
 impl Registry {
     /// An empty table.
     pub fn new(metrics: TunnelMetrics) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                names: RwLock::default(),
-                next: AtomicU64::new(0),
-                metrics,
-            }),
-        }
+        Self { inner: Arc::new(Inner { names: RwLock::default(), next: AtomicU64::new(0), metrics }) }
     }
 
     /// Enters a connection.
@@ -93,29 +87,14 @@ impl Registry {
     pub fn insert(&self, name: &str, owner: Uuid, lane: Lane, connection: Connection) -> Result<Guard, Taken> {
         let mut names = self.inner.names.write();
         let slots = names.entry(name.into()).or_default();
-        let other = slots
-            .iter()
-            .find(|slot| slot.owner != owner && !slot.connection.is_closed());
+        let other = slots.iter().find(|slot| slot.owner != owner && !slot.connection.is_closed());
         if let Some(other) = other {
             self.inner.metrics.name_taken();
-            return Err(Taken {
-                owner: other.owner,
-                since: other.since,
-            });
+            return Err(Taken { owner: other.owner, since: other.since });
         }
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        slots.push(Slot {
-            id,
-            owner,
-            lane,
-            since: SystemTime::now(),
-            connection,
-        });
-        Ok(Guard {
-            registry: self.clone(),
-            name: name.into(),
-            id,
-        })
+        slots.push(Slot { id, owner, lane, since: SystemTime::now(), connection });
+        Ok(Guard { registry: self.clone(), name: name.into(), id })
     }
 
     /// The connection for the next request to a name: of the lane if there is one, then of any; of several the one
@@ -123,8 +102,7 @@ impl Registry {
     pub fn pick(&self, name: &str, lane: Lane) -> Option<Connection> {
         let names = self.inner.names.read();
         let live = names.get(name)?.iter().filter(|slot| !slot.connection.is_closed());
-        live.min_by_key(|slot| (slot.lane != lane, slot.connection.in_flight()))
-            .map(|slot| slot.connection.clone())
+        live.min_by_key(|slot| (slot.lane != lane, slot.connection.in_flight())).map(|slot| slot.connection.clone())
     }
 
     /// Cuts every connection of an owner, with all streams on them. Returns how many.
@@ -144,18 +122,13 @@ impl Registry {
             in_flight: slot.connection.in_flight(),
         };
         let names = self.inner.names.read();
-        names
-            .iter()
-            .flat_map(|(name, slots)| slots.iter().map(|slot| view(name, slot)))
-            .collect()
+        names.iter().flat_map(|(name, slots)| slots.iter().map(|slot| view(name, slot))).collect()
     }
 
     /// Whether a request to the name would find a connection.
     pub fn is_connected(&self, name: &str) -> bool {
         let names = self.inner.names.read();
-        names
-            .get(name)
-            .is_some_and(|slots| slots.iter().any(|slot| !slot.connection.is_closed()))
+        names.get(name).is_some_and(|slots| slots.iter().any(|slot| !slot.connection.is_closed()))
     }
 
     /// Lets every connection finish what is under way and take nothing new.

@@ -103,11 +103,7 @@ where
     S: Handler,
 {
     let standing = Arc::new(options.standing);
-    let front = Front {
-        service,
-        lane: options.lane,
-        standing: standing.clone(),
-    };
+    let front = Front { service, lane: options.lane, standing: standing.clone() };
     let mut builder = Builder::new(TokioExecutor::new());
     windows::apply_server(&mut builder, options.pings);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), front));
@@ -119,12 +115,10 @@ where
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(options.drain, connection)
-                .await
-                .unwrap_or_else(|_| {
-                    tracing::info!(drain = ?options.drain, "streams were cut: they did not end in time");
-                    Ok(())
-                })
+            tokio::time::timeout(options.drain, connection).await.unwrap_or_else(|_| {
+                tracing::info!(drain = ?options.drain, "streams were cut: they did not end in time");
+                Ok(())
+            })
         }
     };
     if let Standing::Refused(refusal) = &*standing.borrow() {

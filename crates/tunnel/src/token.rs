@@ -40,10 +40,7 @@ impl EnrolmentToken {
     pub fn generate(pin: String) -> Result<Self, NoRandomness> {
         let mut secret = zeroize::Zeroizing::new([0_u8; SECRET_BYTES]);
         rand::fill(secret.as_mut_slice()).map_err(|_| NoRandomness)?;
-        Ok(Self {
-            secret: URL_SAFE_NO_PAD.encode(secret.as_slice()).into(),
-            pin,
-        })
+        Ok(Self { secret: URL_SAFE_NO_PAD.encode(secret.as_slice()).into(), pin })
     }
 
     /// Reads a token; surrounding white space is ignored.
@@ -59,10 +56,7 @@ impl EnrolmentToken {
         if !decodes_to(secret, SECRET_BYTES) || !decodes_to(pin, PIN_BYTES) {
             return Err(InvalidToken);
         }
-        Ok(Self {
-            secret: secret.into(),
-            pin: pin.to_owned(),
-        })
+        Ok(Self { secret: secret.into(), pin: pin.to_owned() })
     }
 
     /// The token as text, secret included.
@@ -90,10 +84,7 @@ fn decodes_to(text: &str, length: usize) -> bool {
 
 impl fmt::Debug for EnrolmentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnrolmentToken")
-            .field("secret", &"[redacted]")
-            .field("pin", &self.pin)
-            .finish()
+        f.debug_struct("EnrolmentToken").field("secret", &"[redacted]").field("pin", &self.pin).finish()
     }
 }
 

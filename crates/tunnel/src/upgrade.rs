@@ -57,9 +57,7 @@ pub fn token(headers: &HeaderMap) -> Option<HeaderValue> {
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
     let token = headers.get(UPGRADE)?;
-    let usable = token
-        .to_str()
-        .is_ok_and(|text| !text.is_empty() && !text.eq_ignore_ascii_case("h2c"));
+    let usable = token.to_str().is_ok_and(|text| !text.is_empty() && !text.eq_ignore_ascii_case("h2c"));
     (named && usable).then(|| token.clone())
 }
 
@@ -72,10 +70,9 @@ pub fn to_connect(mut request: Request<Body>) -> Request<Body> {
     let Some(token) = token(request.headers()) else {
         return request;
     };
-    let (Ok(protocol), Ok(method)) = (
-        token.to_str().map(Protocol::from),
-        HeaderValue::from_str(request.method().as_str()),
-    ) else {
+    let (Ok(protocol), Ok(method)) =
+        (token.to_str().map(Protocol::from), HeaderValue::from_str(request.method().as_str()))
+    else {
         return request;
     };
     let headers = request.headers_mut();
@@ -126,10 +123,7 @@ pub fn from_connect<B>(request: &Request<B>) -> Option<ConnectRequest> {
         Some(value) => Method::from_bytes(value.as_bytes()).ok()?,
         None => Method::GET,
     };
-    Some(ConnectRequest {
-        method,
-        protocol: HeaderValue::from_str(protocol.as_str()).ok()?,
-    })
+    Some(ConnectRequest { method, protocol: HeaderValue::from_str(protocol.as_str()).ok()? })
 }
 
 /// Agent: turns an extended CONNECT back into the HTTP/1.1 upgrade that it stands for. Any other request is returned
@@ -151,6 +145,8 @@ pub fn to_http1<B>(mut request: Request<B>) -> Request<B> {
 pub fn to_connect_response(mut response: Response<Body>) -> Response<Body> {
     let status = response.status();
     hop_by_hop_stripped(response.headers_mut());
+    // Ours to set, not the upstream's.
+    response.headers_mut().remove(STATUS_HEADER);
     if status == StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.status_mut() = StatusCode::OK;
@@ -215,8 +211,7 @@ pub fn hop_by_hop_stripped(headers: &mut HeaderMap) {
 }
 
 fn accepts_trailers(te: &HeaderValue) -> bool {
-    te.to_str()
-        .is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -253,10 +248,7 @@ where
     let mut a = Lenient::new(a);
     let mut b = Lenient::new(b);
     let ended = tokio::io::copy_bidirectional_with_sizes(&mut a, &mut b, SPLICE_BUFFER, SPLICE_BUFFER).await;
-    let transferred = Transferred {
-        sent: a.received,
-        received: b.received,
-    };
+    let transferred = Transferred { sent: a.received, received: b.received };
     match ended {
         Err(error) if !is_ordinary_end(&error) => Err(error),
         _ => Ok(transferred),
@@ -279,10 +271,8 @@ pub async fn bridge(near: OnUpgrade, far: OnUpgrade) -> io::Result<Transferred> 
 
 fn is_ordinary_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
-    ) || error.get_ref().is_some_and(|source| is_reset(source))
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+        || error.get_ref().is_some_and(|source| is_reset(source))
 }
 
 /// Whether the peer reset the HTTP/2 stream on purpose.

@@ -54,18 +54,14 @@ pub(crate) fn read<B>(request: &Request<B>) -> Option<Message> {
 pub(crate) fn answer(lane: Lane) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-        .headers_mut()
-        .insert(LANE, HeaderValue::from_static(lane.as_str()));
+    response.headers_mut().insert(LANE, HeaderValue::from_static(lane.as_str()));
     response
 }
 
 /// Hub: the lane that an answer names. Interactive unless it says otherwise.
 pub(crate) fn lane<B>(response: &Response<B>) -> Lane {
     let named = response.headers().get(LANE).and_then(|value| value.to_str().ok());
-    named
-        .and_then(|name| Lane::from_str(name).ok())
-        .unwrap_or(Lane::Interactive)
+    named.and_then(|name| Lane::from_str(name).ok()).unwrap_or(Lane::Interactive)
 }
 
 fn write_refusal(headers: &mut HeaderMap, refusal: &Refusal) {

@@ -51,10 +51,7 @@ pub struct Pings {
 
 impl Default for Pings {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(20),
-        }
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(20) }
     }
 }
 

@@ -61,9 +61,7 @@ struct Shared {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream")
-            .field("server", &self.shared.server)
-            .finish_non_exhaustive()
+        f.debug_struct("Upstream").field("server", &self.shared.server).finish_non_exhaustive()
     }
 }
 
@@ -72,11 +70,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError::Invalid`] or [`UpstreamError::Credentials`], with what to write instead.
-    pub fn from_kubeconfig(
-        yaml: &str,
-        context: Option<&str>,
-        policy: &Externals,
-    ) -> Result<Self, UpstreamError> {
+    pub fn from_kubeconfig(yaml: &str, context: Option<&str>, policy: &Externals) -> Result<Self, UpstreamError> {
         Self::new(kubeconfig::endpoint(yaml, context, policy)?)
     }
 
@@ -92,17 +86,14 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::in_cluster`].
-    pub fn from_service_account(
-        account: &in_cluster::ServiceAccount,
-    ) -> Result<Self, UpstreamError> {
+    pub fn from_service_account(account: &in_cluster::ServiceAccount) -> Result<Self, UpstreamError> {
         Self::new(account.endpoint()?)
     }
 
     pub(crate) fn new(endpoint: Endpoint) -> Result<Self, UpstreamError> {
         let (scheme, authority, prefix) = split_server(&endpoint.server)?;
         if scheme == Scheme::HTTP
-            && !(endpoint.certificate.is_none()
-                && matches!(endpoint.credentials, Credentials::None))
+            && !(endpoint.certificate.is_none() && matches!(endpoint.credentials, Credentials::None))
         {
             return Err(UpstreamError::invalid(format!(
                 "the server {} is plain HTTP, over which the credentials would travel in the clear; use https://",
@@ -111,12 +102,10 @@ impl Upstream {
         }
         let config = tls::client_config(&endpoint.trust, endpoint.certificate.as_ref())?;
         let server_name = endpoint.server_name.map(ServerName::try_from).transpose();
-        let server_name = server_name
-            .map_err(|_| UpstreamError::invalid("tls-server-name is not a host name"))?;
+        let server_name = server_name.map_err(|_| UpstreamError::invalid("tls-server-name is not a host name"))?;
         let connector = Connector::new(config, server_name);
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| {
-            UpstreamError::invalid(format!("the server {} has no valid host", endpoint.server))
-        })?;
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| UpstreamError::invalid(format!("the server {} has no valid host", endpoint.server)))?;
         let shared = Shared {
             server: format!("{scheme}://{authority}{prefix}"),
             scheme,
@@ -127,9 +116,7 @@ impl Upstream {
             pooled: client(connector.clone(), POOL_SIZE),
             fresh: client(connector, 0),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// `https://host:port`, with the path where there is one.
@@ -148,11 +135,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`UpstreamError`] when there is no answer. An answer that is an error is an answer.
-    pub async fn send(
-        &self,
-        request: Request<Body>,
-        identity: &Identity,
-    ) -> Result<Response<Body>, UpstreamError> {
+    pub async fn send(&self, request: Request<Body>, identity: &Identity) -> Result<Response<Body>, UpstreamError> {
         self.forward(request, Some(identity)).await
     }
 
@@ -160,10 +143,7 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::send`].
-    pub async fn send_as_self(
-        &self,
-        request: Request<Body>,
-    ) -> Result<Response<Body>, UpstreamError> {
+    pub async fn send_as_self(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         self.forward(request, None).await
     }
 
@@ -174,15 +154,9 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let protocol = upgrade::token(request.headers());
         let request = self.prepare(request, protocol.as_ref(), identity).await?;
-        let client = if protocol.is_some() {
-            &self.shared.fresh
-        } else {
-            &self.shared.pooled
-        };
-        let response = client
-            .request(request)
-            .await
-            .map_err(|error| UpstreamError::from_client(&self.shared.server, &error))?;
+        let client = if protocol.is_some() { &self.shared.fresh } else { &self.shared.pooled };
+        let response =
+            client.request(request).await.map_err(|error| UpstreamError::from_client(&self.shared.server, &error))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.shared.credentials.refused();
         }
@@ -197,9 +171,7 @@ impl Upstream {
     ) -> Result<Request<Body>, UpstreamError> {
         let (mut parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
-            return Err(UpstreamError::invalid(
-                "an API server takes no CONNECT requests",
-            ));
+            return Err(UpstreamError::invalid("an API server takes no CONNECT requests"));
         }
         headers::strip(&mut parts.headers);
         parts.headers.insert(HOST, self.shared.host.clone());
@@ -210,9 +182,7 @@ impl Upstream {
             parts.headers.insert(AUTHORIZATION, value);
         }
         if let Some(protocol) = protocol {
-            parts
-                .headers
-                .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             parts.headers.insert(UPGRADE, protocol.clone());
         }
         let mut prepared = Request::new(body);
@@ -225,10 +195,7 @@ impl Upstream {
 
     /// The absolute URI, put together from parts that are parsed already.
     fn target(&self, uri: &Uri) -> Result<Uri, UpstreamError> {
-        let path = uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let bad = || UpstreamError::invalid("the request's path cannot be used at the API server");
         let path = if self.shared.prefix.is_empty() {
             path
@@ -262,36 +229,20 @@ fn answer(response: Response<Incoming>) -> Response<Body> {
 }
 
 fn split_server(server: &str) -> Result<(Scheme, Authority, String), UpstreamError> {
-    let hint = || {
-        UpstreamError::invalid(format!(
-            "the server {server:?} is not a URL like https://host:6443"
-        ))
-    };
+    let hint = || UpstreamError::invalid(format!("the server {server:?} is not a URL like https://host:6443"));
     let parts = server.parse::<Uri>().map_err(|_| hint())?.into_parts();
-    let scheme = parts
-        .scheme
-        .filter(|scheme| *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP)
-        .ok_or_else(hint)?;
-    let authority = parts
-        .authority
-        .filter(|authority| !authority.host().is_empty())
-        .ok_or_else(hint)?;
+    let scheme = parts.scheme.filter(|scheme| *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP).ok_or_else(hint)?;
+    let authority = parts.authority.filter(|authority| !authority.host().is_empty()).ok_or_else(hint)?;
     if authority.as_str().contains('@') {
         return Err(UpstreamError::invalid(
             "the server's URL holds a user name; put credentials into the kubeconfig's user",
         ));
     }
-    let path = parts
-        .path_and_query
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     if path.query().is_some() {
         return Err(hint());
     }
-    Ok((
-        scheme,
-        authority,
-        path.path().trim_end_matches('/').to_owned(),
-    ))
+    Ok((scheme, authority, path.path().trim_end_matches('/').to_owned()))
 }
 
 #[cfg(test)]
@@ -300,12 +251,8 @@ mod tests {
 
     #[test]
     fn servers() {
-        let (scheme, authority, prefix) =
-            split_server("https://[::1]:6443/k8s/clusters/c-1/").unwrap();
-        assert_eq!(
-            (scheme, authority.as_str(), prefix.as_str()),
-            (Scheme::HTTPS, "[::1]:6443", "/k8s/clusters/c-1")
-        );
+        let (scheme, authority, prefix) = split_server("https://[::1]:6443/k8s/clusters/c-1/").unwrap();
+        assert_eq!((scheme, authority.as_str(), prefix.as_str()), (Scheme::HTTPS, "[::1]:6443", "/k8s/clusters/c-1"));
         for bad in [
             "",
             "host:6443",
@@ -329,19 +276,11 @@ mod tests {
             certificate: None,
             credentials: Credentials::None,
         };
-        let path: Uri = "/api/v1/namespaces/a%2Fb/pods?labelSelector=a%3Db&x=%zz&y=a+b"
-            .parse()
-            .unwrap();
+        let path: Uri = "/api/v1/namespaces/a%2Fb/pods?labelSelector=a%3Db&x=%zz&y=a+b".parse().unwrap();
         let plain = Upstream::new(endpoint("https://h:1")).unwrap();
-        assert_eq!(
-            plain.target(&path).unwrap().to_string(),
-            format!("https://h:1{path}")
-        );
+        assert_eq!(plain.target(&path).unwrap().to_string(), format!("https://h:1{path}"));
         let prefixed = Upstream::new(endpoint("https://h:1/p/q/")).unwrap();
-        assert_eq!(
-            prefixed.target(&path).unwrap().to_string(),
-            format!("https://h:1/p/q{path}")
-        );
+        assert_eq!(prefixed.target(&path).unwrap().to_string(), format!("https://h:1/p/q{path}"));
     }
 
     #[test]
@@ -353,11 +292,6 @@ mod tests {
             certificate: None,
             credentials: Credentials::bearer(&"x".to_owned().into()).unwrap(),
         };
-        assert!(
-            Upstream::new(endpoint)
-                .unwrap_err()
-                .to_string()
-                .contains("in the clear")
-        );
+        assert!(Upstream::new(endpoint).unwrap_err().to_string().contains("in the clear"));
     }
 }

@@ -11,8 +11,7 @@ use std::time::Duration;
 use flotilla_tunnel::body::BoxError;
 use http::Uri;
 use hyper_rustls::{
-    DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, MaybeHttpsStream,
-    ResolveServerName,
+    DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName,
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -50,9 +49,7 @@ impl Connector {
             Some(name) => Arc::new(FixedServerNameResolver::new(name)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        Self {
-            https: HttpsConnector::new(tcp, config, false, names),
-        }
+        Self { https: HttpsConnector::new(tcp, config, false, names) }
     }
 }
 

@@ -43,11 +43,7 @@ impl Credentials {
 
     /// A file with a bearer token.
     pub(crate) fn file(path: PathBuf, ttl: Duration) -> Self {
-        Self::File(Arc::new(TokenFile {
-            path,
-            ttl,
-            cached: Mutex::new(None),
-        }))
+        Self::File(Arc::new(TokenFile { path, ttl, cached: Mutex::new(None) }))
     }
 
     /// The value of `Authorization`, if there is to be one.
@@ -99,11 +95,7 @@ impl TokenFile {
             }
             (Err(error), None) => return Err(error),
         };
-        *cached = Some(Cached {
-            value: value.clone(),
-            read_at: Instant::now(),
-            stale: false,
-        });
+        *cached = Some(Cached { value: value.clone(), read_at: Instant::now(), stale: false });
         Ok(value)
     }
 
@@ -111,13 +103,9 @@ impl TokenFile {
         let path = self.path.display();
         let text = tokio::fs::read_to_string(&self.path)
             .await
-            .map_err(|error| {
-                UpstreamError::credentials(format!("cannot read the token file {path}: {error}"))
-            })?;
+            .map_err(|error| UpstreamError::credentials(format!("cannot read the token file {path}: {error}")))?;
         match text.trim() {
-            "" => Err(UpstreamError::credentials(format!(
-                "the token file {path} is empty"
-            ))),
+            "" => Err(UpstreamError::credentials(format!("the token file {path} is empty"))),
             token => bearer(token),
         }
     }
@@ -129,9 +117,7 @@ fn bearer(token: &str) -> Result<HeaderValue, UpstreamError> {
 
 fn sensitive(text: &str) -> Result<HeaderValue, UpstreamError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| {
-        UpstreamError::credentials(
-            "token, user name or password has characters that HTTP headers cannot carry",
-        )
+        UpstreamError::credentials("token, user name or password has characters that HTTP headers cannot carry")
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -146,10 +132,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         let credentials = Credentials::file(path.clone(), Duration::from_millis(40));
-        assert!(matches!(
-            credentials.header().await,
-            Err(UpstreamError::Credentials { .. })
-        ));
+        assert!(matches!(credentials.header().await, Err(UpstreamError::Credentials { .. })));
 
         std::fs::write(&path, "one\n").unwrap();
         assert_eq!(credentials.header().await.unwrap().unwrap(), "Bearer one");
@@ -177,12 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn basic_and_bearer() {
-        let basic = Credentials::basic("admin", &"pass".to_owned().into())
-            .unwrap()
-            .header()
-            .await
-            .unwrap()
-            .unwrap();
+        let basic = Credentials::basic("admin", &"pass".to_owned().into()).unwrap().header().await.unwrap().unwrap();
         assert_eq!(basic, "Basic YWRtaW46cGFzcw==");
         assert!(basic.is_sensitive());
         assert!(Credentials::bearer(&"a\nb".to_owned().into()).is_err());

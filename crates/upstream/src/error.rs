@@ -61,15 +61,11 @@ impl UpstreamError {
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Self::Invalid {
-            detail: detail.into(),
-        }
+        Self::Invalid { detail: detail.into() }
     }
 
     pub(crate) fn credentials(detail: impl Into<String>) -> Self {
-        Self::Credentials {
-            detail: detail.into(),
-        }
+        Self::Credentials { detail: detail.into() }
     }
 
     /// Sorts what the HTTP client reports by its deepest known cause.
@@ -79,15 +75,9 @@ impl UpstreamError {
             return Self::Timeout { server };
         }
         if let Some(tls) = in_chain::<rustls::Error>(error) {
-            return Self::Tls {
-                server,
-                detail: tls.to_string(),
-            };
+            return Self::Tls { server, detail: tls.to_string() };
         }
-        Self::Unreachable {
-            server,
-            detail: deepest(error).to_string(),
-        }
+        Self::Unreachable { server, detail: deepest(error).to_string() }
     }
 }
 
@@ -97,9 +87,7 @@ fn in_chain<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> O
     if let Some(found) = error.downcast_ref::<T>() {
         return Some(found);
     }
-    let inner = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(|io| io.get_ref());
+    let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
     let next: Option<&(dyn StdError + 'static)> = match inner {
         Some(inner) => Some(inner),
         None => error.source(),

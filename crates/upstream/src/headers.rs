@@ -4,8 +4,7 @@
 
 use flotilla_tunnel::upgrade;
 use http::header::{
-    AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
-    SEC_WEBSOCKET_PROTOCOL,
+    AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL,
 };
 
 /// Prefix of a WebSocket subprotocol in which the API server accepts a bearer token
@@ -20,11 +19,7 @@ const FAMILIES: [&str; 4] = ["impersonate-", "x-remote-", "x-forwarded-", "floti
 /// (RFC 9110 section 7.6.1). All else (`Audit-ID`, `User-Agent`, `Accept-Encoding` ...) stays as it came.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     upgrade::hop_by_hop_stripped(headers);
-    let doomed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_forbidden(name))
-        .cloned()
-        .collect();
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_forbidden(name)).cloned().collect();
     for name in doomed {
         headers.remove(name);
     }
@@ -40,12 +35,8 @@ fn is_forbidden(name: &HeaderName) -> bool {
 }
 
 fn strip_bearer_subprotocol(headers: &mut HeaderMap) {
-    let offers = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .windows(BEARER_SUBPROTOCOL.len())
-            .any(|part| part == BEARER_SUBPROTOCOL)
-    };
+    let offers =
+        |value: &HeaderValue| value.as_bytes().windows(BEARER_SUBPROTOCOL.len()).any(|part| part == BEARER_SUBPROTOCOL);
     if !headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(offers) {
         return;
     }
@@ -70,10 +61,7 @@ mod tests {
     fn stripped(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         strip(&mut headers);
         headers
@@ -139,16 +127,11 @@ mod tests {
     #[test]
     fn a_bearer_token_hidden_as_websocket_subprotocol_does_not_pass() {
         let left = stripped(&[
-            (
-                "Sec-WebSocket-Protocol",
-                "v5.channel.k8s.io,base64url.bearer.authorization.k8s.io.c2VjcmV0",
-            ),
+            ("Sec-WebSocket-Protocol", "v5.channel.k8s.io,base64url.bearer.authorization.k8s.io.c2VjcmV0"),
             ("Sec-WebSocket-Protocol", "v4.channel.k8s.io"),
         ]);
         assert_eq!(
-            left.get_all("sec-websocket-protocol")
-                .iter()
-                .collect::<Vec<_>>(),
+            left.get_all("sec-websocket-protocol").iter().collect::<Vec<_>>(),
             ["v5.channel.k8s.io, v4.channel.k8s.io"]
         );
     }

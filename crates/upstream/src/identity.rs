@@ -22,14 +22,10 @@ pub struct Identity {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidIdentity {
     /// Names with a meaning of their own in Kubernetes (`system:masters`) are never passed on.
-    #[error(
-        "{0:?} cannot be used in a cluster: names beginning with `system:` belong to Kubernetes"
-    )]
+    #[error("{0:?} cannot be used in a cluster: names beginning with `system:` belong to Kubernetes")]
     Reserved(String),
     /// Empty, with spaces around it, or with control characters.
-    #[error(
-        "{0:?} cannot be used in a cluster: it is empty, begins or ends with a space, or has control characters"
-    )]
+    #[error("{0:?} cannot be used in a cluster: it is empty, begins or ends with a space, or has control characters")]
     Unprintable(String),
 }
 
@@ -41,16 +37,8 @@ impl Identity {
     pub fn new(user: impl Into<String>, groups: Vec<String>) -> Result<Self, InvalidIdentity> {
         let user = user.into();
         let user_value = value(&user)?;
-        let group_values = groups
-            .iter()
-            .map(|group| value(group))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            user,
-            groups,
-            user_value,
-            group_values,
-        })
+        let group_values = groups.iter().map(|group| value(group)).collect::<Result<_, _>>()?;
+        Ok(Self { user, groups, user_value, group_values })
     }
 
     /// The user's name in the cluster.
@@ -76,10 +64,7 @@ impl Identity {
 
 /// The API server takes the bytes of the header as the name, so UTF-8 passes as it is.
 fn value(name: &str) -> Result<HeaderValue, InvalidIdentity> {
-    if name
-        .get(..7)
-        .is_some_and(|start| start.eq_ignore_ascii_case("system:"))
-    {
+    if name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("system:")) {
         return Err(InvalidIdentity::Reserved(name.to_owned()));
     }
     let unprintable = || InvalidIdentity::Unprintable(name.to_owned());
@@ -95,23 +80,9 @@ mod tests {
 
     #[test]
     fn names_of_kubernetes_itself_are_refused() {
-        for name in [
-            "system:masters",
-            "system:serviceaccount:a:b",
-            "System:masters",
-            "system:",
-        ] {
-            assert!(
-                matches!(
-                    Identity::new(name, vec![]),
-                    Err(InvalidIdentity::Reserved(_))
-                ),
-                "{name}"
-            );
-            assert!(
-                Identity::new("a@b", vec!["ok".into(), name.into()]).is_err(),
-                "{name}"
-            );
+        for name in ["system:masters", "system:serviceaccount:a:b", "System:masters", "system:"] {
+            assert!(matches!(Identity::new(name, vec![]), Err(InvalidIdentity::Reserved(_))), "{name}");
+            assert!(Identity::new("a@b", vec!["ok".into(), name.into()]).is_err(), "{name}");
         }
     }
 
@@ -123,16 +94,7 @@ mod tests {
         let identity = Identity::new("jürgen@example.com", vec!["a b".into(), "c".into()]).unwrap();
         let mut headers = HeaderMap::new();
         identity.apply(&mut headers);
-        assert_eq!(
-            headers["impersonate-user"].as_bytes(),
-            "jürgen@example.com".as_bytes()
-        );
-        assert_eq!(
-            headers
-                .get_all("impersonate-group")
-                .iter()
-                .collect::<Vec<_>>(),
-            ["a b", "c"]
-        );
+        assert_eq!(headers["impersonate-user"].as_bytes(), "jürgen@example.com".as_bytes());
+        assert_eq!(headers.get_all("impersonate-group").iter().collect::<Vec<_>>(), ["a b", "c"]);
     }
 }

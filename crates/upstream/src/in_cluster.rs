@@ -31,20 +31,13 @@ impl ServiceAccount {
     pub fn of_this_pod() -> Result<Self, UpstreamError> {
         let mut environment = flotilla_settings::process_environment();
         let mut variable = |name: &str| environment.remove(name).filter(|value| !value.is_empty());
-        let (host, port) = (
-            variable("KUBERNETES_SERVICE_HOST"),
-            variable("KUBERNETES_SERVICE_PORT"),
-        );
+        let (host, port) = (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT"));
         let (Some(host), Some(port)) = (host, port) else {
             return Err(UpstreamError::invalid(
                 "this process does not run in a Kubernetes pod (KUBERNETES_SERVICE_HOST is not set); name a kubeconfig",
             ));
         };
-        Ok(Self {
-            host,
-            port,
-            directory: DIRECTORY.into(),
-        })
+        Ok(Self { host, port, directory: DIRECTORY.into() })
     }
 
     pub(crate) fn endpoint(&self) -> Result<Endpoint, UpstreamError> {
@@ -57,11 +50,7 @@ impl ServiceAccount {
         };
         let authorities = std::fs::read(&ca).map_err(|error| missing(&ca, &error))?;
         std::fs::metadata(&token).map_err(|error| missing(&token, &error))?;
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         Ok(Endpoint {
             server: format!("https://{host}:{}", self.port),
             trust: Trust::Authorities(authorities),

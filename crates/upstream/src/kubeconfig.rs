@@ -99,20 +99,11 @@ struct User {
 }
 
 /// The API server of a context.
-pub(crate) fn endpoint(
-    yaml: &str,
-    context: Option<&str>,
-    policy: &Externals,
-) -> Result<Endpoint, UpstreamError> {
+pub(crate) fn endpoint(yaml: &str, context: Option<&str>, policy: &Externals) -> Result<Endpoint, UpstreamError> {
     let config = parse(yaml)?;
     let context = config.context(context)?;
-    let cluster = config
-        .clusters
-        .iter()
-        .find(|one| one.name == context.cluster);
-    let cluster = &cluster
-        .ok_or_else(|| missing("cluster", &context.cluster))?
-        .cluster;
+    let cluster = config.clusters.iter().find(|one| one.name == context.cluster);
+    let cluster = &cluster.ok_or_else(|| missing("cluster", &context.cluster))?.cluster;
     let nobody = User::default();
     let user = match config.users.iter().find(|one| one.name == context.user) {
         Some(found) => found.user.as_ref().unwrap_or(&nobody),
@@ -123,10 +114,7 @@ pub(crate) fn endpoint(
     Ok(Endpoint {
         server: cluster.server.clone(),
         trust: trust(cluster, policy)?,
-        server_name: cluster
-            .tls_server_name
-            .clone()
-            .filter(|name| !name.is_empty()),
+        server_name: cluster.tls_server_name.clone().filter(|name| !name.is_empty()),
         certificate: certificate(user, policy)?,
         credentials: credentials(user, policy)?,
     })
@@ -134,16 +122,13 @@ pub(crate) fn endpoint(
 
 fn parse(yaml: &str) -> Result<Config, UpstreamError> {
     if yaml.len() > MAX_SIZE {
-        return Err(UpstreamError::invalid(
-            "the kubeconfig is larger than 4 MiB",
-        ));
+        return Err(UpstreamError::invalid("the kubeconfig is larger than 4 MiB"));
     }
     // Without snippets: they would print keys and tokens beside the mistake.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
-        let place = error.location().map_or_else(String::new, |at| {
-            format!(" (line {}, column {})", at.line(), at.column())
-        });
+        let place =
+            error.location().map_or_else(String::new, |at| format!(" (line {}, column {})", at.line(), at.column()));
         UpstreamError::invalid(format!(
             "this is not a kubeconfig{place}: it must be YAML with clusters, contexts and users"
         ))
@@ -154,29 +139,18 @@ impl Config {
     fn context(&self, wanted: Option<&str>) -> Result<&Context, UpstreamError> {
         let name = wanted.unwrap_or(&self.current_context);
         if name.is_empty() {
-            return Err(UpstreamError::invalid(
-                "the kubeconfig has no current-context; name one",
-            ));
+            return Err(UpstreamError::invalid("the kubeconfig has no current-context; name one"));
         }
-        let found = self
-            .contexts
-            .iter()
-            .find(|one| one.name == name)
-            .map(|one| &one.context);
+        let found = self.contexts.iter().find(|one| one.name == name).map(|one| &one.context);
         found.ok_or_else(|| {
             let names: Vec<_> = self.contexts.iter().map(|one| one.name.as_str()).collect();
-            UpstreamError::invalid(format!(
-                "the kubeconfig has no context {name:?}; it has: {}",
-                names.join(", ")
-            ))
+            UpstreamError::invalid(format!("the kubeconfig has no context {name:?}; it has: {}", names.join(", ")))
         })
     }
 }
 
 fn missing(what: &str, name: &str) -> UpstreamError {
-    UpstreamError::invalid(format!(
-        "the kubeconfig's context names the {what} {name:?}, which is not in it"
-    ))
+    UpstreamError::invalid(format!("the kubeconfig's context names the {what} {name:?}, which is not in it"))
 }
 
 fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User) -> Result<(), UpstreamError> {
@@ -196,10 +170,7 @@ fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User) -> Result<(), Upstre
             "the kubeconfig's user impersonates somebody (as), which would take the place of the real caller; leave it out",
         ),
         (
-            cluster
-                .proxy_url
-                .as_ref()
-                .is_some_and(|url| !url.is_empty()),
+            cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()),
             "the kubeconfig's cluster is behind a proxy (proxy-url), which is not supported; use an agent in the cluster, \
              which dials out",
         ),
@@ -211,16 +182,8 @@ fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User) -> Result<(), Upstre
 }
 
 fn trust(cluster: &Cluster, policy: &Externals) -> Result<Trust, UpstreamError> {
-    let data = cluster
-        .certificate_authority_data
-        .as_deref()
-        .map(str::as_bytes);
-    let authorities = inline_or_file(
-        "certificate-authority",
-        data,
-        cluster.certificate_authority.as_deref(),
-        policy,
-    )?;
+    let data = cluster.certificate_authority_data.as_deref().map(str::as_bytes);
+    let authorities = inline_or_file("certificate-authority", data, cluster.certificate_authority.as_deref(), policy)?;
     match (authorities, cluster.insecure_skip_tls_verify) {
         (Some(_), true) => Err(UpstreamError::invalid(
             "the kubeconfig's cluster has both a certificate-authority and insecure-skip-tls-verify; leave one out",
@@ -231,31 +194,15 @@ fn trust(cluster: &Cluster, policy: &Externals) -> Result<Trust, UpstreamError> 
     }
 }
 
-fn certificate(
-    user: &User,
-    policy: &Externals,
-) -> Result<Option<ClientCertificate>, UpstreamError> {
+fn certificate(user: &User, policy: &Externals) -> Result<Option<ClientCertificate>, UpstreamError> {
     let data = user.client_certificate_data.as_deref().map(str::as_bytes);
-    let chain = inline_or_file(
-        "client-certificate",
-        data,
-        user.client_certificate.as_deref(),
-        policy,
-    )?;
-    let data = user
-        .client_key_data
-        .as_ref()
-        .map(|key| key.expose().as_bytes());
+    let chain = inline_or_file("client-certificate", data, user.client_certificate.as_deref(), policy)?;
+    let data = user.client_key_data.as_ref().map(|key| key.expose().as_bytes());
     let key = inline_or_file("client-key", data, user.client_key.as_deref(), policy)?;
     match (chain, key) {
         (None, None) => Ok(None),
-        (Some(chain), Some(key)) => Ok(Some(ClientCertificate {
-            chain: chain.to_vec(),
-            key,
-        })),
-        _ => Err(UpstreamError::credentials(
-            "client-certificate and client-key only work together; one is missing",
-        )),
+        (Some(chain), Some(key)) => Ok(Some(ClientCertificate { chain: chain.to_vec(), key })),
+        _ => Err(UpstreamError::credentials("client-certificate and client-key only work together; one is missing")),
     }
 }
 
@@ -264,18 +211,12 @@ fn credentials(user: &User, policy: &Externals) -> Result<Credentials, UpstreamE
     let given = |secret: &&Secret| !secret.is_empty();
     // client-go prefers the file, because a token beside it is only what the file held once.
     if let Some(path) = user.token_file.as_deref().filter(|path| !path.is_empty()) {
-        return Ok(Credentials::file(
-            allowed("tokenFile", path, policy)?,
-            TOKEN_FILE_TTL,
-        ));
+        return Ok(Credentials::file(allowed("tokenFile", path, policy)?, TOKEN_FILE_TTL));
     }
     if let Some(token) = user.token.as_ref().filter(given) {
         return Credentials::bearer(token);
     }
-    match (
-        user.username.as_deref().filter(|name| !name.is_empty()),
-        user.password.as_ref().filter(given),
-    ) {
+    match (user.username.as_deref().filter(|name| !name.is_empty()), user.password.as_ref().filter(given)) {
         (Some(name), Some(password)) => Credentials::basic(name, password),
         (Some(name), None) => Credentials::basic(name, &String::new().into()),
         (None, _) => Ok(Credentials::None),
@@ -290,16 +231,11 @@ fn inline_or_file(
     policy: &Externals,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, UpstreamError> {
     if let Some(data) = data.filter(|data| !data.is_empty()) {
-        let compact: Zeroizing<Vec<u8>> = Zeroizing::new(
-            data.iter()
-                .copied()
-                .filter(|b| !b.is_ascii_whitespace())
-                .collect(),
-        );
+        let compact: Zeroizing<Vec<u8>> =
+            Zeroizing::new(data.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect());
         let decoded = base64::engine::general_purpose::STANDARD.decode(&*compact);
-        let decoded = decoded.map_err(|_| {
-            UpstreamError::invalid(format!("the kubeconfig's {what}-data is not base64"))
-        })?;
+        let decoded =
+            decoded.map_err(|_| UpstreamError::invalid(format!("the kubeconfig's {what}-data is not base64")))?;
         return Ok(Some(Zeroizing::new(decoded)));
     }
     let Some(file) = file.filter(|file| !file.is_empty()) else {
@@ -307,10 +243,7 @@ fn inline_or_file(
     };
     let path = allowed(what, file, policy)?;
     let read = std::fs::read(&path).map_err(|error| {
-        UpstreamError::invalid(format!(
-            "cannot read the kubeconfig's {what} {}: {error}",
-            path.display()
-        ))
+        UpstreamError::invalid(format!("cannot read the kubeconfig's {what} {}: {error}", path.display()))
     })?;
     Ok(Some(Zeroizing::new(read)))
 }
@@ -348,11 +281,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_what_to_use_instead() {
         let cases = [
-            (
-                "",
-                "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws}",
-                "kubectl create token",
-            ),
+            ("", "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws}", "kubectl create token"),
             ("", "auth-provider: {name: gcp}", "no longer knows"),
             ("", "as: admin", "impersonates"),
             ("proxy-url: 'http://p:3128'", "", "an agent in the cluster"),
@@ -361,11 +290,7 @@ mod tests {
             ("", "client-certificate: a, client-key: b", "--flatten"),
             ("", "client-certificate-data: YQ==", "one is missing"),
             ("certificate-authority-data: '%%'", "", "not base64"),
-            (
-                "certificate-authority-data: YQ==, insecure-skip-tls-verify: true",
-                "",
-                "leave one out",
-            ),
+            ("certificate-authority-data: YQ==, insecure-skip-tls-verify: true", "", "leave one out"),
         ];
         for (cluster, user, want) in cases {
             let text = refused(&with(cluster, user), None, &Externals::Refused);
@@ -376,47 +301,21 @@ mod tests {
     #[test]
     fn names_must_lead_somewhere() {
         let good = with("", "");
+        assert!(refused(&good, Some("x"), &Externals::Refused).contains("no context \"x\"; it has: c"));
         assert!(
-            refused(&good, Some("x"), &Externals::Refused).contains("no context \"x\"; it has: c")
+            refused(&good.replace("current-context: c", ""), None, &Externals::Refused).contains("no current-context")
         );
         assert!(
-            refused(
-                &good.replace("current-context: c", ""),
-                None,
-                &Externals::Refused
-            )
-            .contains("no current-context")
+            refused(&good.replace("cluster: k", "cluster: z"), None, &Externals::Refused).contains("cluster \"z\"")
         );
-        assert!(
-            refused(
-                &good.replace("cluster: k", "cluster: z"),
-                None,
-                &Externals::Refused
-            )
-            .contains("cluster \"z\"")
-        );
-        assert!(
-            refused(
-                &good.replace("user: u", "user: z"),
-                None,
-                &Externals::Refused
-            )
-            .contains("user \"z\"")
-        );
+        assert!(refused(&good.replace("user: u", "user: z"), None, &Externals::Refused).contains("user \"z\""));
         assert!(endpoint(&good, Some("c"), &Externals::Refused).is_ok());
     }
 
     #[test]
     fn mistakes_are_told_without_what_stands_beside_them() {
-        let text = refused(
-            "users: [{name: u, user: {token: hunter2, exec: [}}]",
-            None,
-            &Externals::Refused,
-        );
-        assert!(
-            text.contains("not a kubeconfig (line 1") && !text.contains("hunter2"),
-            "{text}"
-        );
+        let text = refused("users: [{name: u, user: {token: hunter2, exec: [}}]", None, &Externals::Refused);
+        assert!(text.contains("not a kubeconfig (line 1") && !text.contains("hunter2"), "{text}");
         assert!(!refused("clusters: {a: hunter2}", None, &Externals::Refused).contains("hunter2"));
     }
 
@@ -424,21 +323,11 @@ mod tests {
     fn files_are_relative_to_the_kubeconfig() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.crt"), "pem").unwrap();
-        let policy = Externals::Allowed {
-            base_dir: directory.path().to_owned(),
-        };
-        let found = endpoint(
-            &with("certificate-authority: ca.crt", "tokenFile: t"),
-            None,
-            &policy,
-        )
-        .unwrap();
+        let policy = Externals::Allowed { base_dir: directory.path().to_owned() };
+        let found = endpoint(&with("certificate-authority: ca.crt", "tokenFile: t"), None, &policy).unwrap();
         assert!(matches!(found.trust, Trust::Authorities(pem) if pem == b"pem"));
         assert!(matches!(found.credentials, Credentials::File(_)));
-        assert!(
-            refused(&with("certificate-authority: nope", ""), None, &policy)
-                .contains("cannot read")
-        );
+        assert!(refused(&with("certificate-authority: nope", ""), None, &policy).contains("cannot read"));
     }
 
     proptest! {

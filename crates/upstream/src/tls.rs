@@ -29,34 +29,24 @@ pub(crate) struct ClientCertificate {
 }
 
 /// Client side of TLS towards an API server.
-pub(crate) fn client_config(
-    trust: &Trust,
-    client: Option<&ClientCertificate>,
-) -> Result<ClientConfig, UpstreamError> {
+pub(crate) fn client_config(trust: &Trust, client: Option<&ClientCertificate>) -> Result<ClientConfig, UpstreamError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| UpstreamError::invalid(format!("TLS cannot be set up: {error}")))?;
     let builder = match trust {
-        Trust::Authorities(pem) => {
-            builder.with_root_certificates(roots(certificates("certificate-authority", pem)?)?)
-        }
+        Trust::Authorities(pem) => builder.with_root_certificates(roots(certificates("certificate-authority", pem)?)?),
         Trust::System => builder.with_root_certificates(system_roots()?),
-        Trust::Anyone => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider })),
+        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::default())),
     };
     let mut config = match client {
         None => builder.with_no_client_auth(),
         Some(client) => {
             let chain = certificates("client-certificate", &client.chain)?;
-            let key = PrivateKeyDer::from_pem_slice(&client.key).map_err(|_| {
-                UpstreamError::credentials("client-key holds no private key in PEM form")
-            })?;
+            let key = PrivateKeyDer::from_pem_slice(&client.key)
+                .map_err(|_| UpstreamError::credentials("client-key holds no private key in PEM form"))?;
             builder.with_client_auth_cert(chain, key).map_err(|error| {
-                UpstreamError::credentials(format!(
-                    "client-certificate and client-key do not fit together: {error}"
-                ))
+                UpstreamError::credentials(format!("client-certificate and client-key do not fit together: {error}"))
             })?
         }
     };
@@ -68,12 +58,8 @@ fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match parsed {
         Ok(list) if !list.is_empty() => Ok(list),
-        Ok(_) => Err(UpstreamError::invalid(format!(
-            "{what} holds no certificate in PEM form"
-        ))),
-        Err(error) => Err(UpstreamError::invalid(format!(
-            "{what} is not valid PEM: {error}"
-        ))),
+        Ok(_) => Err(UpstreamError::invalid(format!("{what} holds no certificate in PEM form"))),
+        Err(error) => Err(UpstreamError::invalid(format!("{what} is not valid PEM: {error}"))),
     }
 }
 
@@ -81,9 +67,7 @@ fn roots(list: Vec<CertificateDer<'static>>) -> Result<RootCertStore, UpstreamEr
     let mut store = RootCertStore::empty();
     for certificate in list {
         store.add(certificate).map_err(|error| {
-            UpstreamError::invalid(format!(
-                "certificate-authority holds an unusable certificate: {error}"
-            ))
+            UpstreamError::invalid(format!("certificate-authority holds an unusable certificate: {error}"))
         })?;
     }
     Ok(store)
@@ -91,8 +75,7 @@ fn roots(list: Vec<CertificateDer<'static>>) -> Result<RootCertStore, UpstreamEr
 
 fn system_roots() -> Result<RootCertStore, UpstreamError> {
     let mut store = RootCertStore::empty();
-    let (added, _) =
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
         return Err(UpstreamError::invalid(
             "the kubeconfig names no certificate authority and this machine has none either; \
@@ -102,10 +85,16 @@ fn system_roots() -> Result<RootCertStore, UpstreamError> {
     Ok(store)
 }
 
-/// Accepts every certificate, but still demands proof that the server holds its key.
+/// Accepts every certificate, but still demands proof that the server holds its key. Whoever uses it says so loudly.
 #[derive(Debug)]
-struct AnyCertificate {
+pub struct AnyCertificate {
     provider: Arc<CryptoProvider>,
+}
+
+impl Default for AnyCertificate {
+    fn default() -> Self {
+        Self { provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()) }
+    }
 }
 
 impl ServerCertVerifier for AnyCertificate {
@@ -126,12 +115,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -140,17 +124,10 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

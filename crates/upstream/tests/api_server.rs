@@ -1,10 +1,6 @@
 //! An upstream against a real TLS server: trust, credentials, headers on the wire, upgrades.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed step is a failed test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step is a failed test")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -36,12 +32,8 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
-        }
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
     /// Certificate and key, PEM.
@@ -49,10 +41,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        (
-            params.signed_by(&key, &self.issuer).unwrap().pem(),
-            key.serialize_pem(),
-        )
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     fn pem(&self) -> String {
@@ -107,25 +96,16 @@ async fn serve(authority: &Authority, name: &str) -> Server {
                 let certified = tls.get_ref().1.peer_certificates().is_some();
                 let service = service_fn(move |request| answer(request, certified, sender.clone()));
                 let http = hyper::server::conn::http1::Builder::new();
-                let _ = http
-                    .serve_connection(TokioIo::new(tls), service)
-                    .with_upgrades()
-                    .await;
+                let _ = http.serve_connection(TokioIo::new(tls), service).with_upgrades().await;
             });
         }
     });
-    Server {
-        address,
-        seen,
-        connections,
-    }
+    Server { address, seen, connections }
 }
 
 fn certificates(pem: &str) -> Vec<rustls::pki_types::CertificateDer<'static>> {
     use rustls::pki_types::pem::PemObject as _;
-    rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes())
-        .map(Result::unwrap)
-        .collect()
+    rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
 }
 
 fn private_key(pem: &str) -> PrivateKeyDer<'static> {
@@ -154,13 +134,9 @@ async fn answer(
             // Echo in upper case until the client closes its half, then say good-bye on ours.
             while let Ok(n @ 1..) = io.read(&mut buffer).await {
                 all.extend_from_slice(&buffer[..n]);
-                io.write_all(&buffer[..n].to_ascii_uppercase())
-                    .await
-                    .unwrap();
+                io.write_all(&buffer[..n].to_ascii_uppercase()).await.unwrap();
             }
-            io.write_all(format!("bye after {}", all.len()).as_bytes())
-                .await
-                .unwrap();
+            io.write_all(format!("bye after {}", all.len()).as_bytes()).await.unwrap();
             io.shutdown().await.unwrap();
         });
         let response = Response::builder()
@@ -170,23 +146,11 @@ async fn answer(
             .header("x-stream-protocol-version", "v4.channel.k8s.io");
         return Ok(response.body(body::empty()).unwrap());
     }
-    let status = if path == "/unauthorized" {
-        StatusCode::UNAUTHORIZED
-    } else {
-        StatusCode::OK
-    };
+    let status = if path == "/unauthorized" { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
     let echo = request.into_body().collect().await.unwrap().to_bytes();
-    let response = Response::builder()
-        .status(status)
-        .header("keep-alive", "timeout=9")
-        .header("audit-id", "from-upstream");
-    Ok(response
-        .body(body::full(if echo.is_empty() {
-            Bytes::from_static(b"{}")
-        } else {
-            echo
-        }))
-        .unwrap())
+    let response =
+        Response::builder().status(status).header("keep-alive", "timeout=9").header("audit-id", "from-upstream");
+    Ok(response.body(body::full(if echo.is_empty() { Bytes::from_static(b"{}") } else { echo })).unwrap())
 }
 
 fn base64(text: &str) -> String {
@@ -203,20 +167,11 @@ fn kubeconfig(server: &Server, cluster: &str, user: &str) -> String {
 
 fn upstream(server: &Server, authority: &Authority, user: &str) -> Upstream {
     let cluster = format!("certificate-authority-data: {}", base64(&authority.pem()));
-    Upstream::from_kubeconfig(
-        &kubeconfig(server, &cluster, user),
-        None,
-        &Externals::Refused,
-    )
-    .unwrap()
+    Upstream::from_kubeconfig(&kubeconfig(server, &cluster, user), None, &Externals::Refused).unwrap()
 }
 
 fn identity() -> Identity {
-    Identity::new(
-        "dev@example.com",
-        vec!["team-a".into(), "flotilla:role:developer".into()],
-    )
-    .unwrap()
+    Identity::new("dev@example.com", vec!["team-a".into(), "flotilla:role:developer".into()]).unwrap()
 }
 
 fn get(path: &str) -> Request<Body> {
@@ -224,16 +179,7 @@ fn get(path: &str) -> Request<Body> {
 }
 
 async fn text(response: Response<Body>) -> String {
-    String::from_utf8(
-        response
-            .into_body()
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes()
-            .to_vec(),
-    )
-    .unwrap()
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test]
@@ -268,11 +214,7 @@ async fn a_request_arrives_as_the_user_with_our_credentials_and_nothing_of_the_c
     let seen = server.seen.recv().await.unwrap();
     assert_eq!(seen.method, Method::PATCH);
     assert_eq!(seen.target, "/api/v1/namespaces/a%2Fb/pods?x=%2e&y=a+b");
-    let mut names: Vec<_> = seen
-        .headers
-        .keys()
-        .map(|name| name.as_str().to_owned())
-        .collect();
+    let mut names: Vec<_> = seen.headers.keys().map(|name| name.as_str().to_owned()).collect();
     names.sort();
     assert_eq!(
         names,
@@ -289,10 +231,7 @@ async fn a_request_arrives_as_the_user_with_our_credentials_and_nothing_of_the_c
         ]
     );
     assert_eq!(seen.headers["authorization"], "Bearer ours");
-    assert_eq!(
-        seen.headers["host"],
-        format!("localhost:{}", server.address.port()).as_str()
-    );
+    assert_eq!(seen.headers["host"], format!("localhost:{}", server.address.port()).as_str());
     assert_eq!(seen.headers["impersonate-user"], "dev@example.com");
     let groups: Vec<_> = seen.headers.get_all("impersonate-group").iter().collect();
     assert_eq!(groups, ["team-a", "flotilla:role:developer"]);
@@ -304,10 +243,7 @@ async fn connections_are_kept_and_our_own_requests_impersonate_nobody() {
     let mut server = serve(&authority, "localhost").await;
     let upstream = upstream(&server, &authority, "username: admin, password: pass");
     for _ in 0..5 {
-        assert_eq!(
-            text(upstream.send_as_self(get("/version")).await.unwrap()).await,
-            "{}"
-        );
+        assert_eq!(text(upstream.send_as_self(get("/version")).await.unwrap()).await, "{}");
         let seen = server.seen.recv().await.unwrap();
         assert_eq!(seen.headers["authorization"], "Basic YWRtaW46cGFzcw==");
         assert!(!seen.headers.contains_key("impersonate-user"));
@@ -320,11 +256,7 @@ async fn mutual_tls_with_inline_certificate() {
     let authority = Authority::new();
     let mut server = serve(&authority, "localhost").await;
     let (chain, key) = authority.issue("agent");
-    let user = format!(
-        "client-certificate-data: {}, client-key-data: {}",
-        base64(&chain),
-        base64(&key)
-    );
+    let user = format!("client-certificate-data: {}, client-key-data: {}", base64(&chain), base64(&key));
     let upstream = upstream(&server, &authority, &user);
     upstream.send(get("/"), &identity()).await.unwrap();
     let seen = server.seen.recv().await.unwrap();
@@ -338,33 +270,16 @@ async fn an_unknown_authority_and_a_wrong_name_are_tls_errors_and_insecure_is_no
     let server = serve(&authority, "other.example.com").await;
     let ca = base64(&authority.pem());
     let cases = [
-        (
-            format!(
-                "certificate-authority-data: {}",
-                base64(&Authority::new().pem())
-            ),
-            Some("tls"),
-        ),
+        (format!("certificate-authority-data: {}", base64(&Authority::new().pem())), Some("tls")),
         (format!("certificate-authority-data: {ca}"), Some("tls")),
-        (
-            format!("certificate-authority-data: {ca}, tls-server-name: other.example.com"),
-            None,
-        ),
+        (format!("certificate-authority-data: {ca}, tls-server-name: other.example.com"), None),
         ("insecure-skip-tls-verify: true".to_owned(), None),
     ];
     for (cluster, want) in cases {
-        let upstream = Upstream::from_kubeconfig(
-            &kubeconfig(&server, &cluster, ""),
-            None,
-            &Externals::Refused,
-        )
-        .unwrap();
+        let upstream =
+            Upstream::from_kubeconfig(&kubeconfig(&server, &cluster, ""), None, &Externals::Refused).unwrap();
         let result = upstream.send(get("/"), &identity()).await;
-        assert_eq!(
-            result.as_ref().err().map(UpstreamError::class),
-            want,
-            "{cluster}: {result:?}"
-        );
+        assert_eq!(result.as_ref().err().map(UpstreamError::class), want, "{cluster}: {result:?}");
     }
 }
 
@@ -375,10 +290,7 @@ async fn nobody_listening_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     server.address = free.local_addr().unwrap();
     drop(free);
-    let error = upstream(&server, &authority, "")
-        .send(get("/"), &identity())
-        .await
-        .unwrap_err();
+    let error = upstream(&server, &authority, "").send(get("/"), &identity()).await.unwrap_err();
     assert_eq!(error.class(), "unreachable");
     assert!(error.to_string().contains("refused"), "{error}");
 }
@@ -401,18 +313,11 @@ async fn an_upgrade_is_bytes_both_ways_and_half_closes() {
     let mut response = upstream.send(request, &identity()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(response.headers()["upgrade"], "SPDY/3.1");
-    assert_eq!(
-        response.headers()["x-stream-protocol-version"],
-        "v4.channel.k8s.io"
-    );
+    assert_eq!(response.headers()["x-stream-protocol-version"], "v4.channel.k8s.io");
     let seen = server.seen.recv().await.unwrap();
     assert_eq!(seen.headers["authorization"], "Bearer ours");
     assert_eq!(seen.headers["connection"], "Upgrade");
-    assert_eq!(
-        server.connections.load(Ordering::SeqCst),
-        2,
-        "an upgrade has a connection of its own"
-    );
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2, "an upgrade has a connection of its own");
 
     let mut io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
     io.write_all(b"hello").await.unwrap();
@@ -435,10 +340,7 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
         .header("upgrade", "websocket")
         .body(body::empty())
         .unwrap();
-    let response = upstream(&server, &authority, "")
-        .send(request, &identity())
-        .await
-        .unwrap();
+    let response = upstream(&server, &authority, "").send(request, &identity()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(text(response).await, "{}");
 }
@@ -453,24 +355,14 @@ async fn a_service_account_whose_token_was_replaced_recovers_after_one_refusal()
         port: server.address.port().to_string(),
         directory: directory.path().to_owned(),
     };
-    assert!(
-        Upstream::from_service_account(&account)
-            .unwrap_err()
-            .to_string()
-            .contains("automountServiceAccountToken")
-    );
+    assert!(Upstream::from_service_account(&account).unwrap_err().to_string().contains("automountServiceAccountToken"));
     std::fs::write(directory.path().join("ca.crt"), authority.pem()).unwrap();
     std::fs::write(directory.path().join("token"), "one").unwrap();
     let upstream = Upstream::from_service_account(&account).unwrap();
     let mut tokens = Vec::new();
     for (path, next) in [("/", "two"), ("/unauthorized", "three"), ("/", "four")] {
         upstream.send(get(path), &identity()).await.unwrap();
-        tokens.push(
-            server.seen.recv().await.unwrap().headers["authorization"]
-                .to_str()
-                .unwrap()
-                .to_owned(),
-        );
+        tokens.push(server.seen.recv().await.unwrap().headers["authorization"].to_str().unwrap().to_owned());
         std::fs::write(directory.path().join("token"), next).unwrap();
     }
     assert_eq!(tokens, ["Bearer one", "Bearer one", "Bearer three"]);

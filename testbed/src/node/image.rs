@@ -21,53 +21,24 @@ pub(super) fn pause(program: &Path) -> Result<Vec<u8>> {
     let mut layer = Layer::default();
     let content = std::fs::read(program).with_context(|| format!("read {}", program.display()))?;
     layer.file("pause", 0o755, &content)?;
-    archive(
-        PAUSE,
-        &layer.finish()?,
-        &json!({"Entrypoint": ["/pause"], "User": "65535:65535"}),
-    )
+    archive(PAUSE, &layer.finish()?, &json!({"Entrypoint": ["/pause"], "User": "65535:65535"}))
 }
 
 /// An image with the static busybox at `program` under the names of all its applets.
 pub(super) fn busybox(reference: &str, program: &Path) -> Result<Vec<u8>> {
-    let listed = Command::new(program)
-        .arg("--list")
-        .stdin(Stdio::null())
-        .output()
-        .context("run busybox --list")?;
-    ensure!(
-        listed.status.success(),
-        "busybox --list ended with {}",
-        listed.status
-    );
+    let listed = Command::new(program).arg("--list").stdin(Stdio::null()).output().context("run busybox --list")?;
+    ensure!(listed.status.success(), "busybox --list ended with {}", listed.status);
     let mut layer = Layer::default();
-    for (folder, mode) in [
-        ("bin", 0o755),
-        ("etc", 0o755),
-        ("root", 0o700),
-        ("tmp", 0o1777),
-        ("var", 0o755),
-    ] {
+    for (folder, mode) in [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777), ("var", 0o755)] {
         layer.folder(folder, mode)?;
     }
     layer.file("bin/busybox", 0o755, &std::fs::read(program)?)?;
-    for applet in String::from_utf8(listed.stdout)?
-        .lines()
-        .filter(|applet| *applet != "busybox")
-    {
+    for applet in String::from_utf8(listed.stdout)?.lines().filter(|applet| *applet != "busybox") {
         layer.link(&format!("bin/{applet}"), "busybox")?;
     }
-    layer.file(
-        "etc/passwd",
-        0o644,
-        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    )?;
+    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
     layer.file("etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")?;
-    archive(
-        reference,
-        &layer.finish()?,
-        &json!({"Cmd": ["sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}),
-    )
+    archive(reference, &layer.finish()?, &json!({"Cmd": ["sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}))
 }
 
 /// A file system layer. Times and owners are zero, so that the same content has the same digest.
@@ -81,25 +52,15 @@ impl Default for Layer {
 
 impl Layer {
     fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
-        Ok(self.0.append_data(
-            &mut header(EntryType::Directory, mode, 0),
-            format!("{path}/"),
-            &[][..],
-        )?)
+        Ok(self.0.append_data(&mut header(EntryType::Directory, mode, 0), format!("{path}/"), &[][..])?)
     }
 
     fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
-        Ok(self.0.append_data(
-            &mut header(EntryType::Regular, mode, content.len()),
-            path,
-            content,
-        )?)
+        Ok(self.0.append_data(&mut header(EntryType::Regular, mode, content.len()), path, content)?)
     }
 
     fn link(&mut self, path: &str, target: &str) -> Result<()> {
-        Ok(self
-            .0
-            .append_link(&mut header(EntryType::Symlink, 0o777, 0), path, target)?)
+        Ok(self.0.append_link(&mut header(EntryType::Symlink, 0o777, 0), path, target)?)
     }
 
     fn finish(self) -> Result<Vec<u8>> {
@@ -133,18 +94,15 @@ fn archive(reference: &str, layer: &[u8], config: &Value) -> Result<Vec<u8>> {
     }))?;
     let mut entry = descriptor(MANIFEST, &manifest);
     // containerd names the image after its own annotation, other tools after the specification's.
-    entry["annotations"] = json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
+    entry["annotations"] =
+        json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?;
 
     let mut out = Layer::default();
     out.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     out.file("index.json", 0o644, &index)?;
     for blob in [config.as_slice(), layer, manifest.as_slice()] {
-        out.file(
-            &format!("blobs/{}", digest_of(blob).replace(':', "/")),
-            0o644,
-            blob,
-        )?;
+        out.file(&format!("blobs/{}", digest_of(blob).replace(':', "/")), 0o644, blob)?;
     }
     out.finish()
 }
@@ -155,11 +113,7 @@ fn descriptor(media_type: &str, content: &[u8]) -> Value {
 
 fn digest_of(content: &[u8]) -> String {
     let sum = digest::digest(&digest::SHA256, content);
-    let hex: String = sum
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
@@ -181,12 +135,7 @@ mod tests {
     fn every_blob_is_where_its_digest_says() {
         let mut layer = Layer::default();
         layer.file("hello", 0o644, b"world").unwrap();
-        let image = archive(
-            "flotilla.test/hello:1",
-            &layer.finish().unwrap(),
-            &json!({"Cmd": ["sh"]}),
-        )
-        .unwrap();
+        let image = archive("flotilla.test/hello:1", &layer.finish().unwrap(), &json!({"Cmd": ["sh"]})).unwrap();
         let mut blobs = 0;
         for entry in tar::Archive::new(image.as_slice()).entries().unwrap() {
             let mut entry = entry.unwrap();

@@ -36,14 +36,8 @@ impl Network {
         ip(&["link", "set", "dev", &bridge, "up"])?;
         let conf = dir.join("cni");
         fs::create_dir(&conf)?;
-        fs::write(
-            conf.join("10-bridge.conflist"),
-            cni_config(&bridge, address, dir),
-        )?;
-        Ok(Self {
-            address,
-            _subnet: subnet,
-        })
+        fs::write(conf.join("10-bridge.conflist"), cni_config(&bridge, address, dir))?;
+        Ok(Self { address, _subnet: subnet })
     }
 
     /// The machine's address on the bridge, the pods' gateway.
@@ -94,15 +88,7 @@ fn free_subnet() -> Result<(u8, u8, File)> {
 }
 
 fn ip(args: &[&str]) -> Result<String> {
-    let output = Command::new(prerequisites::find("ip")?)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .context("run ip")?;
-    ensure!(
-        output.status.success(),
-        "ip {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
+    let output = Command::new(prerequisites::find("ip")?).args(args).stdin(Stdio::null()).output().context("run ip")?;
+    ensure!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     String::from_utf8(output.stdout).context("ip printed something that is not UTF-8")
 }

@@ -1,6 +1,7 @@
 //! What a node needs from the machine, and how to get it on Debian.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,16 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 /// Fixed rather than `PATH`: the same for a user whose `PATH` lacks the `sbin` folders.
-const FOLDERS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
-/// Bits of `CapEff`: CAP_NET_ADMIN and CAP_SYS_ADMIN (`capabilities(7)`).
+/// Bits of `CapEff`: `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` (`capabilities(7)`).
 const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
 
 /// Programs, and the Debian packages they come from.
@@ -44,9 +38,7 @@ pub(super) fn find(program: &str) -> Result<PathBuf> {
 /// The folder with the CNI plugins.
 pub(super) fn cni_plugins() -> Result<PathBuf> {
     let complete = |folder: &Path| {
-        ["bridge", "host-local", "loopback", "portmap"]
-            .iter()
-            .all(|plugin| folder.join(plugin).is_file())
+        ["bridge", "host-local", "loopback", "portmap"].iter().all(|plugin| folder.join(plugin).is_file())
     };
     CNI_FOLDERS
         .iter()
@@ -58,11 +50,7 @@ pub(super) fn cni_plugins() -> Result<PathBuf> {
 /// A busybox that runs in an empty file system.
 pub(super) fn static_busybox() -> Result<PathBuf> {
     let path = find("busybox")?;
-    ensure!(
-        is_static(&fs::read(&path)?)?,
-        "{} is not static: install busybox-static",
-        path.display()
-    );
+    ensure!(is_static(&fs::read(&path)?)?, "{} is not static: install busybox-static", path.display());
     Ok(path)
 }
 
@@ -70,15 +58,9 @@ pub(super) fn static_busybox() -> Result<PathBuf> {
 fn is_static(elf: &[u8]) -> Result<bool> {
     let number = |at: usize, width: usize| -> Result<usize> {
         let bytes = elf.get(at..at + width).context("a truncated ELF file")?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| number << 8 | usize::from(*byte)))
+        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     };
-    ensure!(
-        elf.starts_with(b"\x7fELF\x02\x01"),
-        "not a 64-bit little endian ELF file"
-    );
+    ensure!(elf.starts_with(b"\x7fELF\x02\x01"), "not a 64-bit little endian ELF file");
     let (offset, size, count) = (number(0x20, 8)?, number(0x36, 2)?, number(0x38, 2)?);
     for index in 0..count {
         if number(offset + index * size, 4)? == 3 {
@@ -96,10 +78,7 @@ pub(super) fn check() -> std::result::Result<(), String> {
         Ok(false) => reasons.push("it needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN".to_owned()),
         Err(error) => reasons.push(format!("{error:#}")),
     }
-    for (program, _) in PROGRAMS
-        .iter()
-        .filter(|(program, _)| !OPTIONAL.contains(program))
-    {
+    for (program, _) in PROGRAMS.iter().filter(|(program, _)| !OPTIONAL.contains(program)) {
         reasons.extend(find(program).err().map(|error| error.to_string()));
     }
     reasons.extend(cni_plugins().err().map(|error| error.to_string()));
@@ -107,11 +86,7 @@ pub(super) fn check() -> std::result::Result<(), String> {
     if !Path::new("/sys/fs/cgroup").is_dir() {
         reasons.push("no control groups at /sys/fs/cgroup".to_owned());
     }
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("no real node here: {}", reasons.join("; ")))
-    }
+    if reasons.is_empty() { Ok(()) } else { Err(format!("no real node here: {}", reasons.join("; "))) }
 }
 
 fn has_capabilities() -> Result<bool> {
@@ -119,34 +94,27 @@ fn has_capabilities() -> Result<bool> {
         return Ok(false);
     }
     let status = fs::read_to_string("/proc/self/status")?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .context("no CapEff in /proc/self/status")?;
+    let effective =
+        status.lines().find_map(|line| line.strip_prefix("CapEff:")).context("no CapEff in /proc/self/status")?;
     Ok(u64::from_str_radix(effective.trim(), 16)? & CAPABILITIES == CAPABILITIES)
 }
 
-/// Installs what is missing for [`crate::Node`] and the suites, on Debian and its descendants. Says what it does.
+/// Installs what is missing for [`crate::Node`] and the suites, on Debian and its descendants. Says on standard error what it
+/// does.
 ///
 /// # Errors
 /// Not root, not Debian, or `apt-get` failed.
-pub fn install_prerequisites(progress: &mut dyn FnMut(&str)) -> Result<()> {
+pub fn install_prerequisites() -> Result<()> {
     let missing = missing_packages();
     if missing.is_empty() {
         return Ok(());
     }
     if !Path::new("/etc/debian_version").exists() {
-        bail!(
-            "install {} with the package manager of this system",
-            missing.join(", ")
-        );
+        bail!("install {} with the package manager of this system", missing.join(", "));
     }
-    ensure!(
-        fs::metadata("/proc/self")?.uid() == 0,
-        "as root: apt-get install {}",
-        missing.join(" ")
-    );
-    progress(&format!("apt-get install {}", missing.join(" ")));
+    ensure!(fs::metadata("/proc/self")?.uid() == 0, "as root: apt-get install {}", missing.join(" "));
+    // Nothing can be done about a standard error that is closed.
+    let _ = writeln!(std::io::stderr(), "apt-get install {}", missing.join(" "));
     apt_get(&["update", "--quiet"])?;
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     install.extend(&missing);
@@ -154,11 +122,8 @@ pub fn install_prerequisites(progress: &mut dyn FnMut(&str)) -> Result<()> {
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    let mut packages: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| find(program).is_err())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut packages: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| find(program).is_err()).map(|(_, package)| *package).collect();
     if cni_plugins().is_err() {
         packages.push("containernetworking-plugins");
     }
@@ -177,11 +142,7 @@ fn apt_get(args: &[&str]) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .context("run apt-get")?;
-    ensure!(
-        output.status.success(),
-        "apt-get {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
+    ensure!(output.status.success(), "apt-get {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     Ok(())
 }
 

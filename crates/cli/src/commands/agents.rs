@@ -24,8 +24,11 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show all agents
-    #[command(visible_alias = "ls", after_help = "Examples:
-  flotilla agents list -o yaml")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  flotilla agents list -o yaml"
+    )]
     List(OutputArgs),
 
     /// Make a one-use token with which the agent of one cluster enrols
@@ -115,6 +118,8 @@ fn instructions(made: &TokenResponse) -> String {
 async fn revoke(context: &Context, cluster: &str) -> Result<(), CliError> {
     check_cluster_name(cluster).map_err(|error| CliError::usage(error.to_string()))?;
     context.client()?.call::<serde::de::IgnoredAny>(&Call::delete(&["api", "agents", cluster])).await?;
-    terminal::note(&format!("the agents of {cluster} are cut off; enrol a new one with: flotilla agents token {cluster}"));
+    terminal::note(&format!(
+        "the agents of {cluster} are cut off; enrol a new one with: flotilla agents token {cluster}"
+    ));
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "EMAIL")]
     actor: Option<String>,
 
-    /// What was done, for example delete, apply, exec_open, login
+    /// What was done, for example delete, apply, `exec_open`, login
     #[arg(long)]
     verb: Option<String>,
 

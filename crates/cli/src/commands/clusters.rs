@@ -29,9 +29,12 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show the clusters that you may reach
-    #[command(visible_alias = "ls", after_help = "Examples:
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
   flotilla clusters list
-  flotilla clusters list -o json")]
+  flotilla clusters list -o json"
+    )]
     List(OutputArgs),
 
     /// Choose the cluster that `flotilla kubectl` goes to
@@ -54,8 +57,11 @@ enum Command {
     Add(Add),
 
     /// Remove a cluster and cut off its agents (administrators)
-    #[command(visible_alias = "rm", after_help = "Examples:
-  flotilla clusters remove lab")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  flotilla clusters remove lab"
+    )]
     Remove {
         /// Name of the cluster
         name: String,

@@ -30,11 +30,14 @@ const MAX_STDIN: u64 = 8 << 20;
 /// flotilla kubectl help. Without a kubectl on this machine, the hub runs commands that need no terminal and
 /// no files of yours.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true, after_help = "Examples:
+#[command(
+    disable_help_flag = true,
+    after_help = "Examples:
   flotilla kubectl get pods -A
   flotilla k exec -it web-0 -- sh
   flotilla --cluster production k apply -f app.yaml
-  flotilla k logs -f deploy/web")]
+  flotilla k logs -f deploy/web"
+)]
 pub(crate) struct Args {
     /// Arguments for kubectl
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
@@ -72,7 +75,8 @@ fn program(context: &Context) -> Result<Option<PathBuf>, CliError> {
         return if given.is_file() {
             Ok(Some(given.clone()))
         } else {
-            Err(CliError::usage(format!("there is no kubectl at {}", given.display())).hint("correct --kubectl, FLOTILLA_KUBECTL or the key kubectl of the configuration"))
+            Err(CliError::usage(format!("there is no kubectl at {}", given.display()))
+                .hint("correct --kubectl, FLOTILLA_KUBECTL or the key kubectl of the configuration"))
         };
     }
     // Where programs are is no configuration of ours.

@@ -21,7 +21,7 @@ const LOCAL_HUB: &str = "http://127.0.0.1:8080";
 /// Sign in to a hub
 ///
 /// Asks for what is missing when there is a terminal. The tokens are kept in
-/// $XDG_STATE_HOME/flotilla/credentials.json, which only you can read.
+/// `$XDG_STATE_HOME/flotilla/credentials.json`, which only you can read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   flotilla login --hub https://hub.example.com:8080

@@ -35,7 +35,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let email = session::stored(&context.store, &hub)?.email;
     let (current, new) = match args.password_stdin {
         true => (terminal::secret_line("current password")?, terminal::secret_line("new password")?),
-        false if terminal::interactive() => (terminal::ask_password("Current password")?, terminal::ask_new_password()?),
+        false if terminal::interactive() => {
+            (terminal::ask_password("Current password")?, terminal::ask_new_password()?)
+        }
         false => return Err(CliError::usage("no password is given").hint("pass --password-stdin and give two lines")),
     };
     change(context, &hub, &transport, &email, &current, &new).await
@@ -70,10 +72,7 @@ async fn change(
     current: &SecretString,
     new: &SecretString,
 ) -> Result<(), CliError> {
-    let body = PasswordRequest {
-        current: current.expose_secret().to_owned(),
-        new: new.expose_secret().to_owned(),
-    };
+    let body = PasswordRequest { current: current.expose_secret().to_owned(), new: new.expose_secret().to_owned() };
     let call = Call::post(&["auth", "password"]).json(&body)?;
     let session = session::current(&context.store, hub, transport).await?;
     match during("Changing the password", transport.call::<()>(&call, Some(&session.token))).await {

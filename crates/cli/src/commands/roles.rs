@@ -30,8 +30,11 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show the roles: all to an administrator, to others their own
-    #[command(visible_alias = "ls", after_help = "Examples:
-  flotilla roles list")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  flotilla roles list"
+    )]
     List(OutputArgs),
 
     /// Show what a role allows
@@ -58,8 +61,11 @@ enum Command {
     },
 
     /// Remove a role; whoever holds it loses it (administrators)
-    #[command(visible_alias = "rm", after_help = "Examples:
-  flotilla roles delete developer")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  flotilla roles delete developer"
+    )]
     Delete {
         /// Name of the role
         name: String,
@@ -118,7 +124,8 @@ pub(crate) const RULE_HEADINGS: [&str; 6] = ["clusters", "namespaces", "verbs", 
 
 /// A rule as a row.
 pub(crate) fn rule_cells(rule: &ClusterRule) -> Vec<Cell> {
-    let groups: Vec<String> = rule.api_groups.iter().map(|group| if group.is_empty() { "core".into() } else { group.clone() }).collect();
+    let groups: Vec<String> =
+        rule.api_groups.iter().map(|group| if group.is_empty() { "core".into() } else { group.clone() }).collect();
     let names = if rule.names.is_empty() { vec!["*".to_owned()] } else { rule.names.clone() };
     vec![
         text(&rule.name),
@@ -163,7 +170,8 @@ fn read(file: &Path) -> Result<RoleFile, CliError> {
         content = std::fs::read_to_string(file).doing(format!("read {}", file.display()))?;
     }
     let roles = parse(&content).map_err(|why| {
-        CliError::general(format!("{}: {why}", file.display())).hint("flotilla roles show viewer -o yaml shows the form")
+        CliError::general(format!("{}: {why}", file.display()))
+            .hint("flotilla roles show viewer -o yaml shows the form")
     })?;
     if roles.roles.is_empty() && roles.users.is_empty() {
         return Err(CliError::usage(format!("{} holds neither roles nor users", file.display())));

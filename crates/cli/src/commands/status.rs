@@ -88,7 +88,11 @@ fn describe(status: &Status) -> String {
     if status.permissions.is_empty() {
         return plain(&lines);
     }
-    format!("{}\nYou may, as far as each cluster's own RBAC also allows it:\n\n{}", plain(&lines), inline(rules(&status.permissions)))
+    format!(
+        "{}\nYou may, as far as each cluster's own RBAC also allows it:\n\n{}",
+        plain(&lines),
+        inline(rules(&status.permissions))
+    )
 }
 
 fn rules(permissions: &[Permission]) -> Table {

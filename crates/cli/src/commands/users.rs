@@ -24,9 +24,12 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show all accounts
-    #[command(visible_alias = "ls", after_help = "Examples:
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
   flotilla users list
-  flotilla users list -o json")]
+  flotilla users list -o json"
+    )]
     List(OutputArgs),
 
     /// Make an account
@@ -56,8 +59,11 @@ enum Command {
     },
 
     /// Remove an account and end its sessions
-    #[command(visible_alias = "rm", after_help = "Examples:
-  flotilla users remove gone@example.com")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  flotilla users remove gone@example.com"
+    )]
     Remove {
         /// The account
         email: String,
@@ -134,7 +140,9 @@ fn with_password(done: &str, made: &UserCreated) -> String {
     let email = &made.user.email;
     match &made.password {
         None => format!("{email} {done}\n"),
-        Some(password) => format!("{email} {done}\npassword (shown once, to be changed at the first login): {password}\n"),
+        Some(password) => {
+            format!("{email} {done}\npassword (shown once, to be changed at the first login): {password}\n")
+        }
     }
 }
 
@@ -149,9 +157,10 @@ fn address(email: &str) -> Result<String, CliError> {
 pub(crate) async fn find(client: &HubClient, email: &str) -> Result<UserView, CliError> {
     let email = address(email)?;
     let list: UserList = client.call(&Call::get(&["api", "users"])).await?;
-    list.users.into_iter().find(|user| user.email == email).ok_or_else(|| {
-        CliError::general(format!("there is no account {email}")).hint("flotilla users list shows them")
-    })
+    list.users
+        .into_iter()
+        .find(|user| user.email == email)
+        .ok_or_else(|| CliError::general(format!("there is no account {email}")).hint("flotilla users list shows them"))
 }
 
 /// Gives an account these roles and no others.

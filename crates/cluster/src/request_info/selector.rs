@@ -42,7 +42,8 @@ fn split_terms(selector: &[u8]) -> Vec<&[u8]> {
 fn split_term(term: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (0..term.len()).find_map(|at| {
         let (key, rest) = term.split_at(at);
-        let operator: &[u8] = [b"!=".as_slice(), b"==", b"="].into_iter().find(|operator| rest.starts_with(operator))?;
+        let operator: &[u8] =
+            [b"!=".as_slice(), b"==", b"="].into_iter().find(|operator| rest.starts_with(operator))?;
         Some((key, operator, rest.get(operator.len()..)?))
     })
 }

@@ -138,7 +138,15 @@ mod tests {
         assert_eq!(deadline("/api/v1/pods?timeoutSeconds=600"), 605);
         assert_eq!(deadline("/api/v1/pods?timeoutSeconds=600&watch=1"), 60);
         assert_eq!(deadline("/api/v1/pods?timeout=100h"), 3600);
-        for nonsense in ["timeout=", "timeout=5", "timeout=5y", "timeout=-5m", "timeout=1e400s", "timeoutSeconds=-1", "timeoutSeconds=x"] {
+        for nonsense in [
+            "timeout=",
+            "timeout=5",
+            "timeout=5y",
+            "timeout=-5m",
+            "timeout=1e400s",
+            "timeoutSeconds=-1",
+            "timeoutSeconds=x",
+        ] {
             assert_eq!(deadline(&format!("/api/v1/pods?{nonsense}")), 60, "{nonsense}");
         }
     }

@@ -45,7 +45,10 @@ impl Statements {
         // What an agent would refuse is not signed.
         self.impersonation(subject)?;
         let failed = |error: &dyn std::fmt::Display| TransportError::Signing(error.to_string());
-        let token = self.keys.issue_identity(&subject.cluster, &subject.user, &subject.groups, self.ttl).map_err(|error| failed(&error))?;
+        let token = self
+            .keys
+            .issue_identity(&subject.cluster, &subject.user, &subject.groups, self.ttl)
+            .map_err(|error| failed(&error))?;
         let mut statement = HeaderValue::from_str(&token).map_err(|error| failed(&error))?;
         statement.set_sensitive(true);
         self.signed.insert(subject.clone(), statement.clone());

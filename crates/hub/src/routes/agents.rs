@@ -46,7 +46,8 @@ pub async fn create_token(State(hub): State<Arc<Hub>>, Administrator(caller): Ad
     let command = format!("make enrolment token for {}", body.cluster);
     let entry = Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
     let created_by = caller.principal.user_id();
-    let act = hub.store.create_enrolment_token(&token.secret_hash(), &body.cluster, expires_at_ms, Some(created_by));
+    let secret_hash = token.secret_hash();
+    let act = hub.store.create_enrolment_token(&secret_hash, &body.cluster, expires_at_ms, Some(created_by));
     hub.trail.act(&caller, entry, act).await?;
     let text = token.format();
     let manifest = manifest::agent(&hub.config, &body.cluster, text.expose_secret());

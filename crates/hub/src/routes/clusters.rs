@@ -55,7 +55,7 @@ pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administ
     let credential = crate::hub::DirectCredential { kubeconfig: body.kubeconfig, context: body.context };
     let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);
     let entry = Entry { verb: "cluster_create", command: format!("create cluster {}", body.name), route: "/api/clusters", target: target(&body.name) };
-    let id = hub.trail.act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, sealed)).await?;
+    let id = hub.trail.act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, &sealed)).await?;
     hub.backends.set_direct(&body.name, Kind::Kubeconfig, upstream);
     hub.clusters.reload(&hub.store).await?;
     let cluster = hub.store.cluster_by_id(id).await?.ok_or_else(|| ApiError::not_found("the cluster was removed meanwhile"))?;
@@ -67,7 +67,7 @@ pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administ
     (status = 204), (status = 404, body = Problem)))]
 pub async fn remove(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(id): Path<String>) -> Answer<impl IntoResponse> {
     let cluster = hub.clusters.find(&id).ok_or_else(|| unknown(&id))?;
-    if hub.config.clusters.iter().any(|configured| configured.name == cluster.name) {
+    if hub.config.clusters.iter().any(|configured| *configured.name == *cluster.name) {
         return Err(ApiError::conflict(format!("cluster {} stands in the hub's configuration; remove it there", cluster.name)));
     }
     let command = format!("delete cluster {}", cluster.name);

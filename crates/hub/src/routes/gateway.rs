@@ -8,17 +8,14 @@ use std::sync::Arc;
 use flotilla_cluster::guard::UpgradeGuard;
 use flotilla_cluster::request::{ClusterRef, ClusterRequest, RequestContext as ClusterContext, refuse_smuggled_headers};
 use flotilla_cluster::status_of::StatusError;
-use flotilla_cluster::{Body, full};
+use flotilla_cluster::Body;
 use flotilla_identity::authn::AuthnError;
 use flotilla_identity::principal::Principal;
 use flotilla_tunnel::upgrade;
-use flotilla_types::status::Status;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 
-use crate::error::whole_seconds;
 use crate::hub::Hub;
 use crate::request::RequestContext;
 use crate::request::caller::{bearer, sign_in_again};
@@ -33,13 +30,13 @@ const ROUTE: &str = "/k8s/clusters/{cluster}/*";
 pub async fn handle(hub: &Arc<Hub>, request: Request<Body>, context: &RequestContext) -> Response<Body> {
     match proxy(hub, request, context).await {
         Ok(response) => response,
-        Err(error) => render(&error),
+        Err(error) => error.to_response(),
     }
 }
 
 async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestContext) -> Result<Response<Body>, StatusError> {
     refuse_smuggled_headers(request.headers())?;
-    let principal = authenticate(hub, &request).await?;
+    let principal = authenticate(hub, bearer(request.headers())).await?;
     let (cluster, target) = split(hub, &principal, request.uri())?;
     *request.uri_mut() = Uri::from(target);
     let client = upgrade::token(request.headers()).map(|_| hyper::upgrade::on(&mut request));
@@ -54,15 +51,17 @@ async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestCont
         }
     };
     let audited = hub.gate.audit(authorized).await?;
-    let mut response = hub.transport.send(audited).await?;
+    let name = audited.request().cluster().name.clone();
+    let sent = hub.transport.send(audited).await;
+    let mut response = sent.map_err(|error| StatusError::of_transport(&error, &name))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         join(&mut response, client)?;
     }
     Ok(response)
 }
 
-async fn authenticate(hub: &Hub, request: &Request<Body>) -> Result<Principal, StatusError> {
-    let Some(token) = bearer(request.headers()) else {
+async fn authenticate(hub: &Hub, token: Option<&str>) -> Result<Principal, StatusError> {
+    let Some(token) = token else {
         return Err(StatusError::unauthorized("the hub needs a bearer token; make a kubeconfig with: flotilla kubeconfig"));
     };
     hub.authenticator.authenticate(token).await.map_err(|error| match error {
@@ -98,10 +97,8 @@ fn join(response: &mut Response<Body>, client: Option<OnUpgrade>) -> Result<(), 
     let guard = response.extensions_mut().remove::<UpgradeGuard>();
     tokio::spawn(async move {
         let ended = upgrade::bridge(client, cluster).await;
-        match (guard, ended) {
-            (Some(guard), Ok(transferred)) => guard.finish(transferred.sent, transferred.received),
-            (Some(guard), Err(error)) => guard.broken(&error),
-            (None, _) => {}
+        if let Some(guard) = guard {
+            guard.finish(&ended);
         }
     });
     Ok(())
@@ -110,17 +107,5 @@ fn join(response: &mut Response<Body>, client: Option<OnUpgrade>) -> Result<(), 
 /// The answer to a handler's panic.
 #[must_use]
 pub fn panicked() -> Response<Body> {
-    render(&StatusError::internal("the hub failed; its administrator finds the cause in its log under the request id"))
-}
-
-fn render(error: &StatusError) -> Response<Body> {
-    let status: &Status = &error.status;
-    let body = serde_json::to_vec(status).unwrap_or_default();
-    let mut response = Response::new(full(body));
-    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(after) = error.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
-    }
-    response
+    StatusError::internal("the hub failed; its administrator finds the cause in its log under the request id").to_response()
 }

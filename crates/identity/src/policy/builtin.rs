@@ -120,12 +120,8 @@ fn developer() -> Role {
     seen.extend(SURROUNDINGS);
     Role {
         name: "developer".to_owned(),
-        description: "Works in clusters called dev-*: workloads, their logs, a shell in them"
-            .to_owned(),
-        clusters: vec![
-            rule("dev-*", &working, &DEVELOPED),
-            rule("dev-*", &["get", "list", "watch"], &seen),
-        ],
+        description: "Works in clusters called dev-*: workloads, their logs, a shell in them".to_owned(),
+        clusters: vec![rule("dev-*", &working, &DEVELOPED), rule("dev-*", &["get", "list", "watch"], &seen)],
         groups: vec!["flotilla:tier:write".to_owned()],
         administrator: None,
     }
@@ -136,8 +132,7 @@ fn viewer() -> Role {
     seen.extend(SURROUNDINGS);
     Role {
         name: "viewer".to_owned(),
-        description: "Looks at workloads in every cluster; no secrets, no logs, no changes"
-            .to_owned(),
+        description: "Looks at workloads in every cluster; no secrets, no logs, no changes".to_owned(),
         clusters: vec![rule("*", &["get", "list", "watch"], &seen)],
         groups: vec!["flotilla:tier:read".to_owned()],
         administrator: None,

@@ -42,45 +42,20 @@ pub fn compile(roles: Vec<(Role, Source)>) -> Result<PolicySet, Vec<PolicyError>
     let mut seen = HashSet::new();
     let mut compiled: HashMap<Box<str>, CompiledRole> = HashMap::new();
     for (role, source) in roles {
-        let mut report = Report {
-            role: &role.name,
-            rule: None,
-            problems: &mut problems,
-        };
+        let mut report = Report { role: &role.name, rule: None, problems: &mut problems };
         if !seen.insert((role.name.clone(), source)) {
-            report.add(
-                "name",
-                "there are two roles of this name: rename one of them or put their rules together",
-            );
+            report.add("name", "there are two roles of this name: rename one of them or put their rules together");
         }
         check_role(&role, &mut report);
         let rules = compile_rules(&role, &mut report);
-        let hidden = compiled
-            .get(role.name.as_str())
-            .is_some_and(|other| other.source < source);
+        let hidden = compiled.get(role.name.as_str()).is_some_and(|other| other.source < source);
         if !hidden {
-            let administrator = role
-                .administrator
-                .unwrap_or_else(|| role.clusters.iter().any(allows_everything_everywhere));
-            compiled.insert(
-                role.name.as_str().into(),
-                CompiledRole {
-                    rules,
-                    source,
-                    administrator,
-                    role,
-                },
-            );
+            let administrator =
+                role.administrator.unwrap_or_else(|| role.clusters.iter().any(allows_everything_everywhere));
+            compiled.insert(role.name.as_str().into(), CompiledRole { rules, source, administrator, role });
         }
     }
-    if problems.is_empty() {
-        Ok(PolicySet {
-            roles: compiled,
-            open: "open".into(),
-        })
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(PolicySet { roles: compiled, open: "open".into() }) } else { Err(problems) }
 }
 
 /// Collects problems of one role.
@@ -92,12 +67,7 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn add(&mut self, field: &'static str, problem: impl Into<String>) {
-        self.problems.push(PolicyError {
-            role: self.role.to_owned(),
-            rule: self.rule,
-            field,
-            problem: problem.into(),
-        });
+        self.problems.push(PolicyError { role: self.role.to_owned(), rule: self.rule, field, problem: problem.into() });
     }
 }
 
@@ -106,20 +76,20 @@ fn check_role(role: &Role, report: &mut Report<'_>) {
         report.add("name", error.to_string());
     }
     if role.clusters.is_empty() {
-        report.add(
-            "clusters",
-            "is empty, so the role would allow nothing: add a rule",
-        );
+        report.add("clusters", "is empty, so the role would allow nothing: add a rule");
     }
     for group in &role.groups {
         // Whoever could give himself `system:masters` would be above every cluster's RBAC.
         if group.trim().to_lowercase().starts_with("system:") {
-            report.add("groups", format!("{group:?} is reserved for Kubernetes itself: bind a group of your own to what it may do"));
-        } else if group.is_empty()
-            || group.len() > MAX_LENGTH
-            || !group.bytes().all(|b| b.is_ascii_graphic())
-        {
-            report.add("groups", format!("{group:?} is not a group: use 1 to {MAX_LENGTH} visible ASCII characters without spaces"));
+            report.add(
+                "groups",
+                format!("{group:?} is reserved for Kubernetes itself: bind a group of your own to what it may do"),
+            );
+        } else if group.is_empty() || group.len() > MAX_LENGTH || !group.bytes().all(|b| b.is_ascii_graphic()) {
+            report.add(
+                "groups",
+                format!("{group:?} is not a group: use 1 to {MAX_LENGTH} visible ASCII characters without spaces"),
+            );
         }
     }
 }
@@ -129,29 +99,20 @@ fn compile_rules(role: &Role, report: &mut Report<'_>) -> Vec<CompiledRule> {
     for (index, rule) in role.clusters.iter().enumerate() {
         report.rule = Some(index + 1);
         check_patterns(rule, report);
-        let rights = if rule.non_resource_urls.is_empty() {
-            resource_rights(rule, report)
-        } else {
-            path_rights(rule, report)
-        };
+        let rights =
+            if rule.non_resource_urls.is_empty() { resource_rights(rule, report) } else { path_rights(rule, report) };
         let label: Arc<str> = format!("{}#{}", role.name, index + 1).into();
-        rules.push(CompiledRule {
-            label,
-            cluster: Pattern::new(&rule.name),
-            rights,
-        });
+        rules.push(CompiledRule { label, cluster: Pattern::new(&rule.name), rights });
     }
     report.rule = None;
     rules
 }
 
 fn path_rights(rule: &ClusterRule, report: &mut Report<'_>) -> Rights {
-    const ALONE: &str = "covers paths only, as in Kubernetes: leave this out here, and write another rule for resources";
+    const ALONE: &str =
+        "covers paths only, as in Kubernetes: leave this out here, and write another rule for resources";
     let unset = |list: &[String]| list.is_empty() || list == ["*"];
-    for (field, list) in [
-        ("resources", &rule.resources),
-        ("api_groups", &rule.api_groups),
-    ] {
+    for (field, list) in [("resources", &rule.resources), ("api_groups", &rule.api_groups)] {
         if !unset(list) {
             report.add(field, format!("a rule with non_resource_urls {ALONE}"));
         }
@@ -160,10 +121,8 @@ fn path_rights(rule: &ClusterRule, report: &mut Report<'_>) -> Rights {
         report.add("names", format!("a rule with non_resource_urls {ALONE}"));
     }
     if !has_star(&rule.namespaces) {
-        report.add(
-            "namespaces",
-            "paths are in no namespace: a rule with non_resource_urls needs \"*\" here, or nothing",
-        );
+        report
+            .add("namespaces", "paths are in no namespace: a rule with non_resource_urls needs \"*\" here, or nothing");
     }
     Rights::Paths {
         verbs: words(rule, report),
@@ -173,27 +132,16 @@ fn path_rights(rule: &ClusterRule, report: &mut Report<'_>) -> Rights {
 }
 
 fn resource_rights(rule: &ClusterRule, report: &mut Report<'_>) -> Rights {
-    for (field, list) in [
-        ("namespaces", &rule.namespaces),
-        ("resources", &rule.resources),
-        ("api_groups", &rule.api_groups),
-    ] {
+    for (field, list) in
+        [("namespaces", &rule.namespaces), ("resources", &rule.resources), ("api_groups", &rule.api_groups)]
+    {
         if list.is_empty() {
-            report.add(
-                field,
-                "is empty, so the rule would allow nothing: leave it out for everything",
-            );
+            report.add(field, "is empty, so the rule would allow nothing: leave it out for everything");
         }
     }
-    let (below, plain): (Vec<&str>, Vec<&str>) = rule
-        .resources
-        .iter()
-        .map(String::as_str)
-        .partition(|text| text.contains('/'));
-    let pair = |text: &str| {
-        text.split_once('/')
-            .map(|(base, sub)| (Pattern::new(base), Pattern::new(sub)))
-    };
+    let (below, plain): (Vec<&str>, Vec<&str>) =
+        rule.resources.iter().map(String::as_str).partition(|text| text.contains('/'));
+    let pair = |text: &str| text.split_once('/').map(|(base, sub)| (Pattern::new(base), Pattern::new(sub)));
     Rights::Resources(ResourceRights {
         verbs: words(rule, report),
         all_namespaces: has_star(&rule.namespaces),
@@ -211,10 +159,7 @@ fn resource_rights(rule: &ClusterRule, report: &mut Report<'_>) -> Rights {
 
 fn words(rule: &ClusterRule, report: &mut Report<'_>) -> Words {
     if rule.verbs.is_empty() {
-        report.add(
-            "verbs",
-            "is empty, so the rule would allow nothing: name verbs, or \"*\" for all",
-        );
+        report.add("verbs", "is empty, so the rule would allow nothing: name verbs, or \"*\" for all");
     }
     let mut set = Words::NONE;
     for word in &rule.verbs {
@@ -235,15 +180,8 @@ fn has_star(texts: &[String]) -> bool {
 }
 
 fn allows_everything(rule: &ClusterRule) -> bool {
-    let lists = [
-        &rule.namespaces,
-        &rule.verbs,
-        &rule.resources,
-        &rule.api_groups,
-    ];
-    lists.into_iter().all(|list| has_star(list))
-        && rule.names.is_empty()
-        && rule.non_resource_urls.is_empty()
+    let lists = [&rule.namespaces, &rule.verbs, &rule.resources, &rule.api_groups];
+    lists.into_iter().all(|list| has_star(list)) && rule.names.is_empty() && rule.non_resource_urls.is_empty()
 }
 
 fn allows_everything_everywhere(rule: &ClusterRule) -> bool {
@@ -264,25 +202,13 @@ fn check_patterns(rule: &ClusterRule, report: &mut Report<'_>) {
         check_pattern("api_groups", text, "a-z, 0-9, '-', '.'", dotted, report);
     }
     for text in &rule.names {
-        check_pattern(
-            "names",
-            text,
-            "visible ASCII characters but '/'",
-            |b| visible(b) && b != b'/',
-            report,
-        );
+        check_pattern("names", text, "visible ASCII characters but '/'", |b| visible(b) && b != b'/', report);
     }
     for text in &rule.resources {
         check_resource(text, lower, report);
     }
     for text in &rule.non_resource_urls {
-        check_pattern(
-            "non_resource_urls",
-            text,
-            "visible ASCII characters",
-            visible,
-            report,
-        );
+        check_pattern("non_resource_urls", text, "visible ASCII characters", visible, report);
         if text != "*" && !text.starts_with('/') {
             report.add(
                 "non_resource_urls",
@@ -296,22 +222,13 @@ fn check_resource(text: &str, allowed: impl Fn(u8) -> bool + Copy, report: &mut 
     const RULE: &str = "a-z, 0-9, '-' and one '/' before a subresource";
     let parts: Vec<&str> = text.split('/').collect();
     if parts.len() > 2 || (parts.len() == 2 && parts.contains(&"")) {
-        report.add(
-            "resources",
-            format!("{text:?} is not a resource: write \"pods\" or \"pods/log\""),
-        );
+        report.add("resources", format!("{text:?} is not a resource: write \"pods\" or \"pods/log\""));
     } else {
         check_pattern("resources", text, RULE, |b| allowed(b) || b == b'/', report);
     }
 }
 
-fn check_pattern(
-    field: &'static str,
-    text: &str,
-    rule: &str,
-    allowed: impl Fn(u8) -> bool,
-    report: &mut Report<'_>,
-) {
+fn check_pattern(field: &'static str, text: &str, rule: &str, allowed: impl Fn(u8) -> bool, report: &mut Report<'_>) {
     if text.is_empty() || text.len() > MAX_LENGTH || !text.bytes().all(allowed) {
         report.add(
             field,

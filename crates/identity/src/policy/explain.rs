@@ -27,37 +27,23 @@ pub(super) fn denial<'a>(
     });
     match resource_rules.min_by_key(|(_, _, gap)| gap.width()) {
         None => format!("{missing}: the roles held allow no resources in this cluster"),
-        Some((label, written, gap)) => format!(
-            "{missing}: {label} allows {}, {}",
-            describe(written),
-            gap.describe(query)
-        ),
+        Some((label, written, gap)) => {
+            format!("{missing}: {label} allows {}, {}", describe(written), gap.describe(query))
+        }
     }
 }
 
 fn missing_right(query: &Query<'_>) -> String {
     let action = &query.action;
     if query.kind == Kind::Path {
-        return format!(
-            "{} on {} is not allowed in cluster {}",
-            action.verb, action.path, action.cluster
-        );
+        return format!("{} on {} is not allowed in cluster {}", action.verb, action.path, action.cluster);
     }
-    let name = if action.name.is_empty() {
-        String::new()
-    } else {
-        format!(" {:?}", action.name)
-    };
+    let name = if action.name.is_empty() { String::new() } else { format!(" {:?}", action.name) };
     let place = match action.namespace {
         "" => String::from("outside any namespace or over all of them"),
         namespace => format!("in namespace {namespace}"),
     };
-    format!(
-        "{} on {}{name} {place} is not allowed in cluster {}",
-        word(query),
-        kind_name(query),
-        action.cluster
-    )
+    format!("{} on {}{name} {place} is not allowed in cluster {}", word(query), kind_name(query), action.cluster)
 }
 
 /// The word that a rule would need.
@@ -99,13 +85,7 @@ fn describe(rule: &ClusterRule) -> String {
         let groups: Vec<String> = rule
             .api_groups
             .iter()
-            .map(|group| {
-                if group.is_empty() {
-                    "core".to_owned()
-                } else {
-                    group.clone()
-                }
-            })
+            .map(|group| if group.is_empty() { "core".to_owned() } else { group.clone() })
             .collect();
         text = format!("{text} of API groups {}", join(&groups));
     }
@@ -124,11 +104,7 @@ fn places(namespaces: &[String]) -> String {
 }
 
 fn everything(list: &[String], word: &str) -> String {
-    if list.iter().any(|entry| entry == "*") {
-        word.to_owned()
-    } else {
-        join(list)
-    }
+    if list.iter().any(|entry| entry == "*") { word.to_owned() } else { join(list) }
 }
 
 fn join(list: &[String]) -> String {
@@ -165,13 +141,7 @@ impl Gap {
     /// The fewer fields the closer; a rule about another resource is farther than one that lacks a
     /// verb.
     fn width(self) -> (usize, bool, bool, bool) {
-        let fields = [
-            self.resource,
-            self.verb,
-            self.namespace,
-            self.group,
-            self.name,
-        ];
+        let fields = [self.resource, self.verb, self.namespace, self.group, self.name];
         let width = fields.into_iter().filter(|missing| *missing).count();
         (width, self.resource, self.group, self.namespace)
     }
@@ -186,11 +156,7 @@ impl Gap {
             gaps.push(format!("not {}", kind_name(query)));
         }
         if self.group {
-            let group = if action.api_group.is_empty() {
-                "core"
-            } else {
-                action.api_group
-            };
+            let group = if action.api_group.is_empty() { "core" } else { action.api_group };
             gaps.push(format!("not API group {group}"));
         }
         if self.namespace {

@@ -208,22 +208,16 @@ impl PolicySet {
         for rule in self.reaching(roles, action.cluster) {
             reached = true;
             if rule.rights.allow(&query) {
-                return Decision::Allowed {
-                    rule: rule.label.clone(),
-                };
+                return Decision::Allowed { rule: rule.label.clone() };
             }
         }
         if !reached {
             return Decision::Invisible;
         }
         if open::is_open(action) {
-            return Decision::Allowed {
-                rule: self.open.clone(),
-            };
+            return Decision::Allowed { rule: self.open.clone() };
         }
-        Decision::Denied {
-            reason: self.explain(roles, &query),
-        }
+        Decision::Denied { reason: self.explain(roles, &query) }
     }
 
     /// Whether a holder of `roles` may know that the cluster exists.
@@ -257,24 +251,16 @@ impl PolicySet {
     #[must_use]
     pub fn permissions(&self, roles: &[String]) -> Vec<Permission> {
         let of_role = |role: &Role| {
-            let permission = |rule: &ClusterRule| Permission {
-                role: role.name.clone(),
-                rule: rule.clone(),
-            };
+            let permission = |rule: &ClusterRule| Permission { role: role.name.clone(), rule: rule.clone() };
             role.clusters.iter().map(permission).collect::<Vec<_>>()
         };
-        self.held(roles)
-            .flat_map(|role| of_role(&role.role))
-            .collect()
+        self.held(roles).flat_map(|role| of_role(&role.role)).collect()
     }
 
     /// All roles that count, by name.
     #[must_use]
     pub fn roles(&self) -> Vec<RoleView> {
-        let view = |role: &CompiledRole| RoleView {
-            role: role.role.clone(),
-            source: role.source.as_str().to_owned(),
-        };
+        let view = |role: &CompiledRole| RoleView { role: role.role.clone(), source: role.source.as_str().to_owned() };
         let mut views: Vec<RoleView> = self.roles.values().map(view).collect();
         views.sort_unstable_by(|a, b| a.role.name.cmp(&b.role.name));
         views
@@ -287,19 +273,11 @@ impl PolicySet {
     }
 
     fn held<'a>(&'a self, roles: &'a [String]) -> impl Iterator<Item = &'a CompiledRole> {
-        roles
-            .iter()
-            .filter_map(|name| self.roles.get(name.as_str()))
+        roles.iter().filter_map(|name| self.roles.get(name.as_str()))
     }
 
-    fn reaching<'a>(
-        &'a self,
-        roles: &'a [String],
-        cluster: &'a str,
-    ) -> impl Iterator<Item = &'a CompiledRule> {
-        self.held(roles)
-            .flat_map(|role| &role.rules)
-            .filter(move |rule| rule.cluster.matches(cluster))
+    fn reaching<'a>(&'a self, roles: &'a [String], cluster: &'a str) -> impl Iterator<Item = &'a CompiledRule> {
+        self.held(roles).flat_map(|role| &role.rules).filter(move |rule| rule.cluster.matches(cluster))
     }
 
     fn explain(&self, roles: &[String], query: &Query<'_>) -> String {

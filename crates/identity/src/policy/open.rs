@@ -18,22 +18,14 @@ fn is_self_review(action: &Action<'_>) -> bool {
     let kind = (action.api_group, action.resource);
     let reviews = matches!(
         kind,
-        (
-            "authorization.k8s.io",
-            "selfsubjectaccessreviews" | "selfsubjectrulesreviews"
-        ) | ("authentication.k8s.io", "selfsubjectreviews")
+        ("authorization.k8s.io", "selfsubjectaccessreviews" | "selfsubjectrulesreviews")
+            | ("authentication.k8s.io", "selfsubjectreviews")
     );
-    reviews
-        && action.verb == "create"
-        && action.subresource.is_empty()
-        && action.namespace.is_empty()
+    reviews && action.verb == "create" && action.subresource.is_empty() && action.namespace.is_empty()
 }
 
 fn is_open_path(path: &str) -> bool {
-    if matches!(
-        path,
-        "/.well-known/openid-configuration" | "/openid/v1/jwks"
-    ) {
+    if matches!(path, "/.well-known/openid-configuration" | "/openid/v1/jwks") {
         return true;
     }
     let Some(path) = path.strip_prefix('/') else {
@@ -55,10 +47,7 @@ pub(super) fn is_clean(path: &str) -> bool {
         return false;
     };
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    inner.is_empty() && path == "/"
-        || inner
-            .split('/')
-            .all(|segment| !matches!(segment, "" | "." | ".."))
+    inner.is_empty() && path == "/" || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 #[cfg(test)]
@@ -66,11 +55,7 @@ mod tests {
     use super::*;
 
     fn get(path: &str) -> bool {
-        is_open(&Action {
-            verb: "get",
-            path,
-            ..Action::default()
-        })
+        is_open(&Action { verb: "get", path, ..Action::default() })
     }
 
     #[test]
@@ -97,22 +82,8 @@ mod tests {
             "/openid/v1/jwks",
         ] {
             assert!(get(open), "{open}");
-            assert!(
-                !is_open(&Action {
-                    verb: "post",
-                    path: open,
-                    ..Action::default()
-                }),
-                "{open}"
-            );
-            assert!(
-                is_open(&Action {
-                    verb: "head",
-                    path: open,
-                    ..Action::default()
-                }),
-                "{open}"
-            );
+            assert!(!is_open(&Action { verb: "post", path: open, ..Action::default() }), "{open}");
+            assert!(is_open(&Action { verb: "head", path: open, ..Action::default() }), "{open}");
         }
         for closed in [
             "/",
@@ -140,33 +111,13 @@ mod tests {
 
     #[test]
     fn reviews_of_oneself() {
-        let review = |api_group, resource| Action {
-            verb: "create",
-            api_group,
-            resource,
-            ..Action::default()
-        };
-        assert!(is_open(&review(
-            "authorization.k8s.io",
-            "selfsubjectaccessreviews"
-        )));
-        assert!(is_open(&review(
-            "authorization.k8s.io",
-            "selfsubjectrulesreviews"
-        )));
-        assert!(is_open(&review(
-            "authentication.k8s.io",
-            "selfsubjectreviews"
-        )));
-        assert!(
-            !is_open(&review("authorization.k8s.io", "subjectaccessreviews")),
-            "that asks about others"
-        );
+        let review = |api_group, resource| Action { verb: "create", api_group, resource, ..Action::default() };
+        assert!(is_open(&review("authorization.k8s.io", "selfsubjectaccessreviews")));
+        assert!(is_open(&review("authorization.k8s.io", "selfsubjectrulesreviews")));
+        assert!(is_open(&review("authentication.k8s.io", "selfsubjectreviews")));
+        assert!(!is_open(&review("authorization.k8s.io", "subjectaccessreviews")), "that asks about others");
         assert!(!is_open(&review("authentication.k8s.io", "tokenreviews")));
         assert!(!is_open(&review("example.com", "selfsubjectreviews")));
-        assert!(!is_open(&Action {
-            verb: "list",
-            ..review("authentication.k8s.io", "selfsubjectreviews")
-        }));
+        assert!(!is_open(&Action { verb: "list", ..review("authentication.k8s.io", "selfsubjectreviews") }));
     }
 }

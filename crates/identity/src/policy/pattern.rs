@@ -30,11 +30,7 @@ impl Pattern {
         match (text.strip_prefix('*'), text.strip_suffix('*')) {
             (_, Some(prefix)) if literal(prefix) => Self::Prefix(prefix.into()),
             (Some(suffix), _) if literal(suffix) => Self::Suffix(suffix.into()),
-            _ => Self::Glob(
-                text.split('/')
-                    .map(|segment| segment.split('*').map(Into::into).collect())
-                    .collect(),
-            ),
+            _ => Self::Glob(text.split('/').map(|segment| segment.split('*').map(Into::into).collect()).collect()),
         }
     }
 
@@ -48,11 +44,8 @@ impl Pattern {
             Self::Suffix(suffix) => run(text.strip_suffix(&**suffix)),
             Self::Glob(segments) => {
                 let mut parts = text.split('/');
-                let each = segments.iter().all(|segment| {
-                    parts
-                        .next()
-                        .is_some_and(|part| segment_matches(segment, part))
-                });
+                let each =
+                    segments.iter().all(|segment| parts.next().is_some_and(|part| segment_matches(segment, part)));
                 each && parts.next().is_none()
             }
         }
@@ -60,11 +53,7 @@ impl Pattern {
 
     /// The text, when it matches nothing else.
     pub(super) fn literal(&self) -> Option<&str> {
-        if let Self::Exact(exact) = self {
-            Some(exact)
-        } else {
-            None
-        }
+        if let Self::Exact(exact) = self { Some(exact) } else { None }
     }
 }
 
@@ -105,16 +94,11 @@ impl PatternList {
         }
         exact.sort_unstable();
         exact.dedup();
-        Self {
-            exact: exact.into(),
-            patterns: patterns.into(),
-        }
+        Self { exact: exact.into(), patterns: patterns.into() }
     }
 
     pub(super) fn matches(&self, text: &str) -> bool {
-        self.exact
-            .binary_search_by(|exact| (**exact).cmp(text))
-            .is_ok()
+        self.exact.binary_search_by(|exact| (**exact).cmp(text)).is_ok()
             || self.patterns.iter().any(|pattern| pattern.matches(text))
     }
 
@@ -134,15 +118,12 @@ mod tests {
         match pattern.split_first() {
             None => text.is_empty(),
             Some((b'*', rest)) => {
-                let run = text
-                    .iter()
-                    .position(|byte| *byte == b'/')
-                    .unwrap_or(text.len());
+                let run = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
                 (0..=run).any(|n| defined(rest, &text[n..]))
             }
-            Some((literal, rest)) => text
-                .split_first()
-                .is_some_and(|(byte, text)| byte == literal && defined(rest, text)),
+            Some((literal, rest)) => {
+                text.split_first().is_some_and(|(byte, text)| byte == literal && defined(rest, text))
+            }
         }
     }
 
@@ -167,11 +148,7 @@ mod tests {
             ("[ab]", "a", false),
             (".*", "pods", false),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(text),
-                expected,
-                "{pattern} on {text}"
-            );
+            assert_eq!(Pattern::new(pattern).matches(text), expected, "{pattern} on {text}");
         }
     }
 

@@ -43,11 +43,7 @@ impl<'a> Query<'a> {
             "scale" => Kind::Scale,
             _ => Kind::Plain,
         };
-        Self {
-            action: *action,
-            verb: Words::of_call(action.verb),
-            kind,
-        }
+        Self { action: *action, verb: Words::of_call(action.verb), kind }
     }
 }
 
@@ -98,9 +94,7 @@ impl Resources {
         if subresource.is_empty() {
             return self.plain.matches(resource);
         }
-        self.below
-            .iter()
-            .any(|(base, sub)| base.matches(resource) && sub.matches(subresource))
+        self.below.iter().any(|(base, sub)| base.matches(resource) && sub.matches(subresource))
     }
 
     /// As [`Resources::cover`], but the resource alone is enough. For actions.
@@ -110,9 +104,7 @@ impl Resources {
 
     /// Whether a pattern names the subresource literally.
     fn name(&self, resource: &str, subresource: &str) -> bool {
-        let named = |(base, sub): &(Pattern, Pattern)| {
-            base.matches(resource) && sub.literal() == Some(subresource)
-        };
+        let named = |(base, sub): &(Pattern, Pattern)| base.matches(resource) && sub.literal() == Some(subresource);
         self.below.iter().any(named)
     }
 }
@@ -125,8 +117,7 @@ impl Rights {
             }
             Self::Resources(rights) => rights.in_scope(query) && rights.grant(query),
             Self::Paths { verbs, all, paths } => {
-                let method =
-                    verbs.has(query.verb) || (query.verb == Words::HEAD && verbs.has(Words::GET));
+                let method = verbs.has(query.verb) || (query.verb == Words::HEAD && verbs.has(Words::GET));
                 query.kind == Kind::Path
                     && method
                     && (*all || paths.matches(query.action.path))
@@ -153,29 +144,18 @@ impl ResourceRights {
     }
 
     pub(super) fn in_names(&self, query: &Query<'_>) -> bool {
-        self.names.is_empty()
-            || (!query.action.name.is_empty() && self.names.matches(query.action.name))
+        self.names.is_empty() || (!query.action.name.is_empty() && self.names.matches(query.action.name))
     }
 
     /// Verbs and resources, which only mean something together.
     pub(super) fn grant(&self, query: &Query<'_>) -> bool {
-        let Action {
-            resource,
-            subresource,
-            ..
-        } = query.action;
-        let by_word =
-            |word| self.verbs.has(word) && self.resources.cover_action(resource, subresource);
+        let Action { resource, subresource, .. } = query.action;
+        let by_word = |word| self.verbs.has(word) && self.resources.cover_action(resource, subresource);
         let by_name = |verb| self.verbs.has(verb) && self.resources.name(resource, subresource);
         match query.kind {
-            Kind::Plain => {
-                self.verbs.has(query.verb) && self.resources.cover(resource, subresource)
-            }
+            Kind::Plain => self.verbs.has(query.verb) && self.resources.cover(resource, subresource),
             Kind::Scale => {
-                let scaling = Words::GET
-                    .with(Words::UPDATE)
-                    .with(Words::PATCH)
-                    .has(query.verb);
+                let scaling = Words::GET.with(Words::UPDATE).with(Words::PATCH).has(query.verb);
                 (self.verbs.has(query.verb) && self.resources.cover(resource, subresource))
                     || (scaling && by_word(Words::SCALE))
             }
@@ -191,11 +171,7 @@ impl ResourceRights {
 
     /// Whether the resource is mentioned at all, in the most generous reading. For explanations.
     pub(super) fn mention(&self, query: &Query<'_>) -> bool {
-        let Action {
-            resource,
-            subresource,
-            ..
-        } = query.action;
+        let Action { resource, subresource, .. } = query.action;
         match query.kind {
             Kind::Plain => self.resources.cover(resource, subresource),
             _ => self.resources.cover_action(resource, subresource),

@@ -21,42 +21,22 @@ fn rule(cluster: &str, namespaces: &[&str], verbs: &[&str], resources: &[&str]) 
 }
 
 fn role(name: &str, clusters: Vec<ClusterRule>) -> Role {
-    Role {
-        name: name.to_owned(),
-        description: String::new(),
-        clusters,
-        groups: Vec::new(),
-        administrator: None,
-    }
+    Role { name: name.to_owned(), description: String::new(), clusters, groups: Vec::new(), administrator: None }
 }
 
 fn policy(roles: Vec<Role>) -> PolicySet {
-    compile(
-        roles
-            .into_iter()
-            .map(|role| (role, Source::Database))
-            .collect(),
-    )
-    .unwrap_or_else(|errors| panic!("{errors:?}"))
+    compile(roles.into_iter().map(|role| (role, Source::Database)).collect())
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// `verb resource[/subresource] [namespace]` in dev-1.
 fn call<'a>(verb: &'a str, resource: &'a str, namespace: &'a str) -> Action<'a> {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    Action {
-        cluster: "dev-1",
-        verb,
-        resource,
-        subresource,
-        namespace,
-        ..Action::default()
-    }
+    Action { cluster: "dev-1", verb, resource, subresource, namespace, ..Action::default() }
 }
 
 fn allowed(rule: &ClusterRule, action: &Action<'_>) -> bool {
-    policy(vec![role("r", vec![rule.clone()])])
-        .decide(&owned(&["r"]), action)
-        .is_allowed()
+    policy(vec![role("r", vec![rule.clone()])]).decide(&owned(&["r"]), action).is_allowed()
 }
 
 fn reason(policy: &PolicySet, roles: &[&str], action: &Action<'_>) -> String {
@@ -74,17 +54,10 @@ fn the_worked_example() {
             rule(
                 "dev-*",
                 &["team-a", "team-a-*"],
-                &[
-                    "get", "list", "watch", "create", "update", "patch", "delete", "logs", "exec",
-                ],
+                &["get", "list", "watch", "create", "update", "patch", "delete", "logs", "exec"],
                 &["pods", "deployments", "*/scale"],
             ),
-            rule(
-                "prod-*",
-                &["*"],
-                &["get", "list", "watch"],
-                &["pods", "nodes"],
-            ),
+            rule("prod-*", &["*"], &["get", "list", "watch"], &["pods", "nodes"]),
         ],
     );
     let policy = policy(vec![team]);
@@ -93,35 +66,11 @@ fn the_worked_example() {
     let by = |rule: &str| Decision::Allowed { rule: rule.into() };
     assert_eq!(decide(call("list", "pods", "team-a")), by("team-a#1"));
     assert_eq!(decide(call("get", "pods/exec", "team-a-x")), by("team-a#1"));
-    assert_eq!(
-        decide(call("patch", "deployments/scale", "team-a")),
-        by("team-a#1")
-    );
-    assert!(matches!(
-        decide(call("list", "pods", "")),
-        Decision::Denied { .. }
-    ));
-    assert_eq!(
-        decide(Action {
-            cluster: "prod-1",
-            ..call("list", "pods", "")
-        }),
-        by("team-a#2")
-    );
-    assert!(matches!(
-        decide(Action {
-            cluster: "prod-1",
-            ..call("get", "pods/log", "x")
-        }),
-        Decision::Denied { .. }
-    ));
-    assert_eq!(
-        decide(Action {
-            cluster: "staging",
-            ..call("list", "pods", "team-a")
-        }),
-        Decision::Invisible
-    );
+    assert_eq!(decide(call("patch", "deployments/scale", "team-a")), by("team-a#1"));
+    assert!(matches!(decide(call("list", "pods", "")), Decision::Denied { .. }));
+    assert_eq!(decide(Action { cluster: "prod-1", ..call("list", "pods", "") }), by("team-a#2"));
+    assert!(matches!(decide(Action { cluster: "prod-1", ..call("get", "pods/log", "x") }), Decision::Denied { .. }));
+    assert_eq!(decide(Action { cluster: "staging", ..call("list", "pods", "team-a") }), Decision::Invisible);
 }
 
 #[test]
@@ -129,41 +78,20 @@ fn reading_is_not_acting() {
     let reader = rule("*", &["*"], &["get", "list", "watch"], &["*"]);
     assert!(allowed(&reader, &call("get", "pods", "a")));
     assert!(allowed(&reader, &call("get", "pods/status", "a")));
-    for resource in [
-        "pods/exec",
-        "pods/attach",
-        "pods/portforward",
-        "pods/proxy",
-        "services/proxy",
-        "nodes/proxy",
-        "pods/log",
-    ] {
+    for resource in
+        ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy", "pods/log"]
+    {
         assert!(!allowed(&reader, &call("get", resource, "a")), "{resource}");
     }
     for pattern in ["pods/*", "*/*", "pods/e*"] {
         let reader = rule("*", &["*"], &["get", "create"], &[pattern]);
-        for resource in [
-            "pods/exec",
-            "pods/attach",
-            "pods/portforward",
-            "pods/proxy",
-            "pods/log",
-        ] {
-            assert!(
-                !allowed(&reader, &call("get", resource, "a")),
-                "{pattern} {resource}"
-            );
+        for resource in ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/log"] {
+            assert!(!allowed(&reader, &call("get", resource, "a")), "{pattern} {resource}");
         }
     }
     // `get pods/exec` would be enough for the API server's WebSocket exec; not here.
-    assert!(!allowed(
-        &rule("*", &["*"], &["get"], &["pods/exec"]),
-        &call("get", "pods/exec", "a")
-    ));
-    assert!(!allowed(
-        &rule("*", &["*"], &["create"], &["*"]),
-        &call("create", "pods/exec", "a")
-    ));
+    assert!(!allowed(&rule("*", &["*"], &["get"], &["pods/exec"]), &call("get", "pods/exec", "a")));
+    assert!(!allowed(&rule("*", &["*"], &["create"], &["*"]), &call("create", "pods/exec", "a")));
 }
 
 #[test]
@@ -179,52 +107,19 @@ fn actions_by_word() {
     ] {
         for resources in [["pods"], ["*"], ["pods/*"], ["p*"]] {
             let by_word = rule("*", &["a"], &[word], &resources);
-            assert!(
-                allowed(&by_word, &call("get", resource, "a")),
-                "{word} {resources:?}"
-            );
-            assert!(
-                !allowed(&by_word, &call("get", resource, "b")),
-                "{word} in another namespace"
-            );
-            assert!(
-                !allowed(&by_word, &call("get", "pods", "a")),
-                "{word} is not get"
-            );
+            assert!(allowed(&by_word, &call("get", resource, "a")), "{word} {resources:?}");
+            assert!(!allowed(&by_word, &call("get", resource, "b")), "{word} in another namespace");
+            assert!(!allowed(&by_word, &call("get", "pods", "a")), "{word} is not get");
         }
         let elsewhere = rule("*", &["*"], &[word], &["services"]);
-        assert!(
-            !allowed(&elsewhere, &call("get", resource, "a")),
-            "{word} on services"
-        );
-        assert!(
-            allowed(
-                &rule("*", &["*"], &["*"], &["pods"]),
-                &call("get", resource, "a")
-            ),
-            "* is all words"
-        );
+        assert!(!allowed(&elsewhere, &call("get", resource, "a")), "{word} on services");
+        assert!(allowed(&rule("*", &["*"], &["*"], &["pods"]), &call("get", resource, "a")), "* is all words");
     }
-    assert!(!allowed(
-        &rule("*", &["*"], &["exec"], &["*"]),
-        &call("create", "pods/attach", "a")
-    ));
-    assert!(!allowed(
-        &rule("*", &["*"], &["logs"], &["*"]),
-        &call("delete", "pods/log", "a")
-    ));
-    assert!(!allowed(
-        &rule("*", &["*"], &["scale"], &["*"]),
-        &call("delete", "deployments/scale", "a")
-    ));
-    let legacy = Action {
-        verb: "proxy",
-        ..call("", "pods", "a")
-    };
-    assert!(!allowed(
-        &rule("*", &["*"], &["get", "create"], &["*"]),
-        &legacy
-    ));
+    assert!(!allowed(&rule("*", &["*"], &["exec"], &["*"]), &call("create", "pods/attach", "a")));
+    assert!(!allowed(&rule("*", &["*"], &["logs"], &["*"]), &call("delete", "pods/log", "a")));
+    assert!(!allowed(&rule("*", &["*"], &["scale"], &["*"]), &call("delete", "deployments/scale", "a")));
+    let legacy = Action { verb: "proxy", ..call("", "pods", "a") };
+    assert!(!allowed(&rule("*", &["*"], &["get", "create"], &["*"]), &legacy));
     assert!(allowed(&rule("*", &["*"], &["proxy"], &["pods"]), &legacy));
 }
 
@@ -232,17 +127,11 @@ fn actions_by_word() {
 fn actions_by_name() {
     let exec = rule("*", &["*"], &["create"], &["pods/exec"]);
     assert!(allowed(&exec, &call("create", "pods/exec", "a")));
-    assert!(
-        allowed(&exec, &call("get", "pods/exec", "a")),
-        "whatever the method"
-    );
+    assert!(allowed(&exec, &call("get", "pods/exec", "a")), "whatever the method");
     assert!(!allowed(&exec, &call("create", "pods/attach", "a")));
     let proxy = rule("*", &["*"], &["get"], &["*/proxy"]);
     assert!(allowed(&proxy, &call("get", "services/proxy", "a")));
-    assert!(
-        !allowed(&proxy, &call("create", "services/proxy", "a")),
-        "the verb of the call counts"
-    );
+    assert!(!allowed(&proxy, &call("create", "services/proxy", "a")), "the verb of the call counts");
     let log = rule("*", &["*"], &["get"], &["pods/log"]);
     assert!(allowed(&log, &call("get", "pods/log", "a")));
     assert!(!allowed(&log, &call("get", "pods", "a")));
@@ -255,22 +144,10 @@ fn words_for_several_verbs() {
         ("apply", vec!["get", "create", "patch"]),
         ("edit", vec!["get", "patch", "update"]),
     ] {
-        for verb in [
-            "get",
-            "list",
-            "watch",
-            "create",
-            "update",
-            "patch",
-            "delete",
-            "deletecollection",
-        ] {
+        for verb in ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"] {
             let expected = verbs.contains(&verb);
             assert_eq!(
-                allowed(
-                    &rule("*", &["*"], &[word], &["*"]),
-                    &call(verb, "pods", "a")
-                ),
+                allowed(&rule("*", &["*"], &[word], &["*"]), &call(verb, "pods", "a")),
                 expected,
                 "{word} {verb}"
             );
@@ -282,78 +159,34 @@ fn words_for_several_verbs() {
 fn subresources_are_named() {
     let pods = rule("*", &["*"], &["get", "update"], &["pods"]);
     assert!(!allowed(&pods, &call("update", "pods/status", "a")));
-    assert!(allowed(
-        &rule("*", &["*"], &["update"], &["pods/*"]),
-        &call("update", "pods/status", "a")
-    ));
-    assert!(!allowed(
-        &rule("*", &["*"], &["update"], &["pods/*"]),
-        &call("update", "pods", "a")
-    ));
-    assert!(allowed(
-        &rule("*", &["*"], &["update"], &["*"]),
-        &call("update", "pods/status", "a")
-    ));
-    assert!(
-        !allowed(
-            &rule("*", &["*"], &["update"], &["**"]),
-            &call("update", "pods/status", "a")
-        ),
-        "only the lone *"
-    );
-    assert!(!allowed(
-        &rule("*", &["*"], &["*"], &["pods"]),
-        &call("update", "pods/status", "a")
-    ));
+    assert!(allowed(&rule("*", &["*"], &["update"], &["pods/*"]), &call("update", "pods/status", "a")));
+    assert!(!allowed(&rule("*", &["*"], &["update"], &["pods/*"]), &call("update", "pods", "a")));
+    assert!(allowed(&rule("*", &["*"], &["update"], &["*"]), &call("update", "pods/status", "a")));
+    assert!(!allowed(&rule("*", &["*"], &["update"], &["**"]), &call("update", "pods/status", "a")), "only the lone *");
+    assert!(!allowed(&rule("*", &["*"], &["*"], &["pods"]), &call("update", "pods/status", "a")));
 }
 
 #[test]
 fn outside_any_namespace_only_the_star_counts() {
-    for (namespaces, expected) in [
-        (&["*"][..], true),
-        (&["**"], false),
-        (&["a*"], false),
-        (&["a", "*"], true),
-    ] {
+    for (namespaces, expected) in [(&["*"][..], true), (&["**"], false), (&["a*"], false), (&["a", "*"], true)] {
         assert_eq!(
-            allowed(
-                &rule("*", namespaces, &["*"], &["*"]),
-                &call("list", "nodes", "")
-            ),
+            allowed(&rule("*", namespaces, &["*"], &["*"]), &call("list", "nodes", "")),
             expected,
             "{namespaces:?}"
         );
     }
-    assert!(allowed(
-        &rule("*", &["team-*"], &["get"], &["namespaces"]),
-        &call("get", "namespaces", "team-a")
-    ));
+    assert!(allowed(&rule("*", &["team-*"], &["get"], &["namespaces"]), &call("get", "namespaces", "team-a")));
 }
 
 #[test]
 fn names_must_be_carried() {
     let mut named = rule("*", &["*"], &["*"], &["*"]);
     named.names = owned(&["web-*"]);
-    assert!(allowed(
-        &named,
-        &Action {
-            name: "web-1",
-            ..call("get", "pods", "a")
-        }
-    ));
-    assert!(!allowed(
-        &named,
-        &Action {
-            name: "db-1",
-            ..call("get", "pods", "a")
-        }
-    ));
+    assert!(allowed(&named, &Action { name: "web-1", ..call("get", "pods", "a") }));
+    assert!(!allowed(&named, &Action { name: "db-1", ..call("get", "pods", "a") }));
     assert!(!allowed(&named, &call("list", "pods", "a")));
     named.names = owned(&["*"]);
-    assert!(
-        !allowed(&named, &call("create", "pods", "a")),
-        "a creation carries no name"
-    );
+    assert!(!allowed(&named, &call("create", "pods", "a")), "a creation carries no name");
 }
 
 #[test]
@@ -361,37 +194,17 @@ fn api_groups() {
     let mut core = rule("*", &["*"], &["*"], &["*"]);
     core.api_groups = owned(&[""]);
     assert!(allowed(&core, &call("get", "pods", "a")));
-    assert!(!allowed(
-        &core,
-        &Action {
-            api_group: "apps",
-            ..call("get", "deployments", "a")
-        }
-    ));
+    assert!(!allowed(&core, &Action { api_group: "apps", ..call("get", "deployments", "a") }));
     core.api_groups = owned(&["*.k8s.io"]);
-    assert!(allowed(
-        &core,
-        &Action {
-            api_group: "metrics.k8s.io",
-            ..call("get", "pods", "a")
-        }
-    ));
+    assert!(allowed(&core, &Action { api_group: "metrics.k8s.io", ..call("get", "pods", "a") }));
     assert!(!allowed(&core, &call("get", "pods", "a")));
 }
 
 #[test]
 fn paths_outside_the_resource_api() {
-    let path = |verb, path| Action {
-        cluster: "dev-1",
-        verb,
-        path,
-        ..Action::default()
-    };
+    let path = |verb, path| Action { cluster: "dev-1", verb, path, ..Action::default() };
     let mut paths = rule("*", &["*"], &["get"], &["*"]);
-    assert!(
-        !allowed(&paths, &path("get", "/metrics")),
-        "resources are not paths"
-    );
+    assert!(!allowed(&paths, &path("get", "/metrics")), "resources are not paths");
     assert!(allowed(&paths, &path("get", "/version")), "open");
     paths.non_resource_urls = owned(&["/metrics", "/debug/*"]);
     assert!(allowed(&paths, &path("get", "/metrics")));
@@ -400,28 +213,19 @@ fn paths_outside_the_resource_api() {
     assert!(allowed(&paths, &path("get", "/debug/pprof")));
     assert!(!allowed(&paths, &path("get", "/debug/pprof/heap")));
     assert!(!allowed(&paths, &path("get", "/debug/..")));
-    assert!(
-        !allowed(&paths, &call("get", "pods", "a")),
-        "paths are not resources"
-    );
+    assert!(!allowed(&paths, &call("get", "pods", "a")), "paths are not resources");
     paths.non_resource_urls = owned(&["*"]);
     assert!(allowed(&paths, &path("get", "/debug/pprof/heap")));
     assert!(!allowed(&paths, &path("get", "/debug/../x")));
     let everything = rule("dev-*", &["*"], &["*"], &["*"]);
     assert!(allowed(&everything, &path("put", "/anything/at/all")));
     assert!(!allowed(&everything, &path("get", "/a//b")));
-    assert!(!allowed(
-        &rule("*", &["a"], &["*"], &["*"]),
-        &path("get", "/metrics")
-    ));
+    assert!(!allowed(&rule("*", &["a"], &["*"], &["*"]), &path("get", "/metrics")));
 }
 
 #[test]
 fn open_calls_need_to_reach_the_cluster() {
-    let policy = policy(vec![role(
-        "r",
-        vec![rule("dev-*", &["a"], &["get"], &["pods"])],
-    )]);
+    let policy = policy(vec![role("r", vec![rule("dev-*", &["a"], &["get"], &["pods"])])]);
     let review = Action {
         cluster: "dev-1",
         verb: "create",
@@ -429,45 +233,22 @@ fn open_calls_need_to_reach_the_cluster() {
         resource: "selfsubjectaccessreviews",
         ..Action::default()
     };
-    assert_eq!(
-        policy.decide(&owned(&["r"]), &review),
-        Decision::Allowed {
-            rule: "open".into()
-        }
-    );
-    assert_eq!(
-        policy.decide(
-            &owned(&["r"]),
-            &Action {
-                cluster: "prod",
-                ..review
-            }
-        ),
-        Decision::Invisible
-    );
+    assert_eq!(policy.decide(&owned(&["r"]), &review), Decision::Allowed { rule: "open".into() });
+    assert_eq!(policy.decide(&owned(&["r"]), &Action { cluster: "prod", ..review }), Decision::Invisible);
     assert_eq!(policy.decide(&[], &review), Decision::Invisible);
-    assert_eq!(
-        policy.decide(&owned(&["no-such-role"]), &review),
-        Decision::Invisible
-    );
+    assert_eq!(policy.decide(&owned(&["no-such-role"]), &review), Decision::Invisible);
 }
 
 #[test]
 fn denials_explain_themselves() {
     let developer = role(
         "developer",
-        vec![
-            rule("*", &["kube-*"], &["get"], &["events"]),
-            rule("*", &["team-*"], &["get", "list"], &["pods"]),
-        ],
+        vec![rule("*", &["kube-*"], &["get"], &["events"]), rule("*", &["team-*"], &["get", "list"], &["pods"])],
     );
     let policy = policy(vec![developer]);
     let because = |action: Action<'_>| reason(&policy, &["developer"], &action);
     assert_eq!(
-        because(Action {
-            name: "web",
-            ..call("delete", "pods", "team-a")
-        }),
+        because(Action { name: "web", ..call("delete", "pods", "team-a") }),
         "delete on pods \"web\" in namespace team-a is not allowed in cluster dev-1: developer#2 allows get, list on \
          pods in namespaces team-*, not delete"
     );
@@ -487,43 +268,24 @@ fn denials_explain_themselves() {
          namespaces team-*, not secrets"
     );
     assert_eq!(
-        because(Action {
-            cluster: "dev-1",
-            verb: "get",
-            path: "/metrics",
-            ..Action::default()
-        }),
+        because(Action { cluster: "dev-1", verb: "get", path: "/metrics", ..Action::default() }),
         "get on /metrics is not allowed in cluster dev-1: no rule names this path in non_resource_urls"
     );
     let logs = because(call("get", "pods/log", "kube-system"));
-    assert!(
-        logs.starts_with("logs on pods in namespace kube-system is not allowed"),
-        "{logs}"
-    );
+    assert!(logs.starts_with("logs on pods in namespace kube-system is not allowed"), "{logs}");
 }
 
 #[test]
 fn groups_come_from_roles_that_reach_the_cluster() {
-    let mut dev = role(
-        "dev",
-        vec![
-            rule("dev-*", &["*"], &["get"], &["pods"]),
-            rule("dev-1", &["*"], &["get"], &["nodes"]),
-        ],
-    );
+    let mut dev =
+        role("dev", vec![rule("dev-*", &["*"], &["get"], &["pods"]), rule("dev-1", &["*"], &["get"], &["nodes"])]);
     dev.groups = owned(&["z-team", "a-team"]);
     let mut ops = role("ops", vec![rule("*", &["*"], &["get"], &["pods"])]);
     ops.groups = owned(&["a-team"]);
     let policy = policy(vec![dev, ops]);
     let held = owned(&["ops", "dev", "dev", "gone"]);
-    assert_eq!(
-        policy.groups_for(&held, "dev-1"),
-        ["a-team", "flotilla:role:dev", "flotilla:role:ops", "z-team"]
-    );
-    assert_eq!(
-        policy.groups_for(&held, "prod"),
-        ["a-team", "flotilla:role:ops"]
-    );
+    assert_eq!(policy.groups_for(&held, "dev-1"), ["a-team", "flotilla:role:dev", "flotilla:role:ops", "z-team"]);
+    assert_eq!(policy.groups_for(&held, "prod"), ["a-team", "flotilla:role:ops"]);
     assert!(policy.sees_cluster(&held, "prod") && !policy.sees_cluster(&owned(&["dev"]), "prod"));
 }
 
@@ -531,30 +293,15 @@ fn groups_come_from_roles_that_reach_the_cluster() {
 fn administrators() {
     let everything = rule("*", &["*"], &["*"], &["*"]);
     let with = |administrator, rule: ClusterRule| {
-        let role = Role {
-            administrator,
-            ..role("r", vec![rule])
-        };
+        let role = Role { administrator, ..role("r", vec![rule]) };
         policy(vec![role]).is_administrator(&owned(&["r"]))
     };
     assert!(with(None, everything.clone()));
     assert!(!with(Some(false), everything.clone()));
     assert!(with(Some(true), rule("dev-*", &["*"], &["get"], &["pods"])));
     assert!(!with(None, rule("dev-*", &["*"], &["*"], &["*"])));
-    assert!(!with(
-        None,
-        ClusterRule {
-            names: owned(&["*"]),
-            ..everything.clone()
-        }
-    ));
-    assert!(!with(
-        None,
-        ClusterRule {
-            non_resource_urls: owned(&["*"]),
-            ..everything
-        }
-    ));
+    assert!(!with(None, ClusterRule { names: owned(&["*"]), ..everything.clone() }));
+    assert!(!with(None, ClusterRule { non_resource_urls: owned(&["*"]), ..everything }));
 }
 
 #[test]
@@ -562,12 +309,7 @@ fn all_problems_are_reported() {
     let mut bad = role(
         "bad name!",
         vec![
-            rule(
-                "Dev_*",
-                &["team-?"],
-                &["lst", "impersonate"],
-                &["pods/log/x", "/", "[a-z]+"],
-            ),
+            rule("Dev_*", &["team-?"], &["lst", "impersonate"], &["pods/log/x", "/", "[a-z]+"]),
             rule("*", &[], &[], &[]),
         ],
     );
@@ -582,13 +324,8 @@ fn all_problems_are_reported() {
         role("twice", vec![paths]),
         role("twice", vec![rule("*", &["*"], &["get"], &["*"])]),
     ];
-    let errors = compile(roles.into_iter().map(|role| (role, Source::File)).collect())
-        .err()
-        .expect("refused");
-    let fields: Vec<_> = errors
-        .iter()
-        .map(|error| (error.role.as_str(), error.rule, error.field))
-        .collect();
+    let errors = compile(roles.into_iter().map(|role| (role, Source::File)).collect()).err().expect("refused");
+    let fields: Vec<_> = errors.iter().map(|error| (error.role.as_str(), error.rule, error.field)).collect();
     let bad = "bad name!";
     assert_eq!(
         fields,
@@ -636,31 +373,18 @@ fn the_file_hides_the_built_in_hides_the_database() {
         let policy = compile(roles).unwrap_or_else(|errors| panic!("{errors:?}"));
         let views = policy.roles();
         assert_eq!(views.len(), 1);
-        assert_eq!(
-            (
-                views[0].source.as_str(),
-                views[0].role.clusters[0].name.as_str()
-            ),
-            ("file", "file")
-        );
+        assert_eq!((views[0].source.as_str(), views[0].role.clusters[0].name.as_str()), ("file", "file"));
     }
 }
 
 #[test]
 fn built_in_roles_mean_what_they_say() {
-    let policy = compile(
-        built_in_roles()
-            .into_iter()
-            .map(|role| (role, Source::BuiltIn))
-            .collect(),
-    )
-    .unwrap_or_else(|errors| panic!("{errors:?}"));
+    let policy = compile(built_in_roles().into_iter().map(|role| (role, Source::BuiltIn)).collect())
+        .unwrap_or_else(|errors| panic!("{errors:?}"));
     let can = |role: &str, action: Action<'_>| policy.decide(&owned(&[role]), &action).is_allowed();
     assert!(policy.is_administrator(&owned(&["admin"])));
     assert!(!policy.is_administrator(&owned(&["developer", "viewer"])));
-    assert!(
-        can("admin", call("delete", "nodes", "")) && can("admin", call("get", "pods/exec", "a"))
-    );
+    assert!(can("admin", call("delete", "nodes", "")) && can("admin", call("get", "pods/exec", "a")));
     for action in [
         call("create", "deployments", "a"),
         call("get", "pods/exec", "a"),
@@ -673,16 +397,7 @@ fn built_in_roles_mean_what_they_say() {
         call("list", "nodes", ""),
     ] {
         assert!(can("developer", action), "{action:?}");
-        assert_eq!(
-            policy.decide(
-                &owned(&["developer"]),
-                &Action {
-                    cluster: "prod-1",
-                    ..action
-                }
-            ),
-            Decision::Invisible
-        );
+        assert_eq!(policy.decide(&owned(&["developer"]), &Action { cluster: "prod-1", ..action }), Decision::Invisible);
     }
     for action in [
         call("delete", "namespaces", "a"),
@@ -695,9 +410,7 @@ fn built_in_roles_mean_what_they_say() {
     ] {
         assert!(!can("developer", action), "{action:?}");
     }
-    assert!(
-        can("viewer", call("watch", "pods", "")) && can("viewer", call("get", "configmaps", "a"))
-    );
+    assert!(can("viewer", call("watch", "pods", "")) && can("viewer", call("get", "configmaps", "a")));
     for action in [
         call("get", "secrets", "a"),
         call("list", "secrets", ""),
@@ -709,23 +422,14 @@ fn built_in_roles_mean_what_they_say() {
     ] {
         assert!(!can("viewer", action), "{action:?}");
     }
-    assert_eq!(
-        policy.groups_for(&owned(&["viewer"]), "x"),
-        ["flotilla:role:viewer", "flotilla:tier:read"]
-    );
+    assert_eq!(policy.groups_for(&owned(&["viewer"]), "x"), ["flotilla:role:viewer", "flotilla:tier:read"]);
 }
 
 #[test]
 fn permissions_are_the_rules_as_written() {
-    let rules = vec![
-        rule("a", &["*"], &["describe"], &["pods"]),
-        rule("b", &["*"], &["*"], &["*"]),
-    ];
+    let rules = vec![rule("a", &["*"], &["describe"], &["pods"]), rule("b", &["*"], &["*"], &["*"])];
     let policy = policy(vec![role("r", rules.clone())]);
-    let written: Vec<ClusterRule> = policy
-        .permissions(&owned(&["r", "gone"]))
-        .into_iter()
-        .map(|permission| permission.rule)
-        .collect();
+    let written: Vec<ClusterRule> =
+        policy.permissions(&owned(&["r", "gone"])).into_iter().map(|permission| permission.rule).collect();
     assert_eq!(written, rules);
 }

@@ -50,15 +50,7 @@ const MORE: [(&str, Words); 11] = [
 ];
 
 /// Verbs that the API server asks its authorizer about while it works on another call.
-const INTERNAL: [&str; 7] = [
-    "impersonate",
-    "bind",
-    "escalate",
-    "use",
-    "approve",
-    "sign",
-    "attest",
-];
+const INTERNAL: [&str; 7] = ["impersonate", "bind", "escalate", "use", "approve", "sign", "attest"];
 
 impl Words {
     pub(super) const NONE: Self = Self(0);
@@ -80,10 +72,7 @@ impl Words {
 
     /// The verb of a call; the empty set for one that rules cannot name.
     pub(super) fn of_call(verb: &str) -> Self {
-        VERBS
-            .iter()
-            .find(|(word, _)| *word == verb)
-            .map_or(Self::NONE, |(_, words)| *words)
+        VERBS.iter().find(|(word, _)| *word == verb).map_or(Self::NONE, |(_, words)| *words)
     }
 
     /// A word of a rule.
@@ -102,13 +91,9 @@ impl Words {
                  in the cluster to one of the role's groups"
             ));
         }
-        let nearest = known
-            .map(|(known, _)| *known)
-            .min_by_key(|known| strsim::damerau_levenshtein(known, &word.to_lowercase()));
-        Err(format!(
-            "unknown verb {word:?}: did you mean {:?}?",
-            nearest.unwrap_or("get")
-        ))
+        let nearest =
+            known.map(|(known, _)| *known).min_by_key(|known| strsim::damerau_levenshtein(known, &word.to_lowercase()));
+        Err(format!("unknown verb {word:?}: did you mean {:?}?", nearest.unwrap_or("get")))
     }
 }
 
@@ -128,10 +113,7 @@ mod tests {
             ("exce", "exec"),
         ] {
             let error = Words::of_rule(typed).unwrap_err();
-            assert!(
-                error.contains(&format!("did you mean {meant:?}?")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("did you mean {meant:?}?")), "{error}");
         }
     }
 
@@ -140,8 +122,7 @@ mod tests {
         for verb in INTERNAL {
             let error = Words::of_rule(verb).unwrap_err();
             assert!(
-                error.contains("not the verb of any request")
-                    && error.contains("never passes impersonation"),
+                error.contains("not the verb of any request") && error.contains("never passes impersonation"),
                 "{error}"
             );
         }
@@ -149,18 +130,11 @@ mod tests {
 
     #[test]
     fn an_unknown_verb_of_a_call_is_only_in_all() {
-        let everything_by_name = VERBS
-            .iter()
-            .chain(&MORE[..10])
-            .fold(Words::NONE, |set, (_, word)| set.with(*word));
+        let everything_by_name = VERBS.iter().chain(&MORE[..10]).fold(Words::NONE, |set, (_, word)| set.with(*word));
         assert!(!everything_by_name.is_all());
         assert!(!everything_by_name.has(Words::of_call("")));
         assert!(!everything_by_name.has(Words::of_call("proxy")));
         assert!(Words::ALL.has(Words::of_call("")));
-        assert_eq!(
-            Words::of_call("exec"),
-            Words::NONE,
-            "an action is not a verb"
-        );
+        assert_eq!(Words::of_call("exec"), Words::NONE, "an action is not a verb");
     }
 }

@@ -140,16 +140,14 @@ impl KeyMaterial {
     pub fn is_spent(&self, now_ms: i64, longest: Duration) -> bool {
         let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
         let slack = 60_000;
-        self.retired_at_ms
-            .is_some_and(|retired| retired.saturating_add(longest).saturating_add(slack) < now_ms)
+        self.retired_at_ms.is_some_and(|retired| retired.saturating_add(longest).saturating_add(slack) < now_ms)
     }
 }
 
 /// Algorithm, key and public half (with `kid`, `use`, `alg`) of a private key.
 fn read(pem: &str) -> Result<(Algorithm, EncodingKey, Jwk), KeyError> {
     let rsa = EncodingKey::from_rsa_pem(pem.as_bytes()).map(|key| (Algorithm::Rs256, key));
-    let either = rsa
-        .or_else(|_| EncodingKey::from_ed_pem(pem.as_bytes()).map(|key| (Algorithm::EdDsa, key)));
+    let either = rsa.or_else(|_| EncodingKey::from_ed_pem(pem.as_bytes()).map(|key| (Algorithm::EdDsa, key)));
     let (algorithm, key) = either.map_err(|_| KeyError::Unusable)?;
     let mut jwk = Jwk::from_encoding_key(&key, algorithm.into()).map_err(|_| KeyError::Unusable)?;
     if let AlgorithmParameters::RSA(public) = &jwk.algorithm
@@ -157,9 +155,7 @@ fn read(pem: &str) -> Result<(Algorithm, EncodingKey, Jwk), KeyError> {
     {
         return Err(KeyError::Unusable);
     }
-    let thumbprint = jwk
-        .thumbprint(ThumbprintHash::SHA256)
-        .map_err(|_| KeyError::Unusable)?;
+    let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| KeyError::Unusable)?;
     jwk.common.key_id = Some(thumbprint);
     jwk.common.public_key_use = Some(PublicKeyUse::Signature);
     Ok((algorithm, key, jwk))
@@ -190,9 +186,7 @@ pub struct KeyRing(Arc<ArcSwap<Keys>>);
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.current().verifying.keys())
-            .finish()
+        f.debug_set().entries(self.current().verifying.keys()).finish()
     }
 }
 
@@ -237,8 +231,7 @@ impl Keys {
     fn new(mut keys: Vec<KeyMaterial>) -> Result<Self, KeyError> {
         // Newest last, so that the last one that may sign does; by id when made in the same millisecond.
         keys.sort_by(|a, b| (a.created_at_ms, &a.kid).cmp(&(b.created_at_ms, &b.kid)));
-        let (mut access, mut identity, mut verifying, mut published) =
-            (None, None, HashMap::new(), Vec::new());
+        let (mut access, mut identity, mut verifying, mut published) = (None, None, HashMap::new(), Vec::new());
         for material in &keys {
             let (algorithm, key, jwk) = read(material.private_pem.expose_secret())?;
             let kid = jwk.common.key_id.clone().unwrap_or_default();
@@ -246,11 +239,7 @@ impl Keys {
             verifying.insert(kid.clone(), (algorithm, public));
             published.push(serde_json::to_value(&jwk).map_err(|_| KeyError::Unusable)?);
             if material.retired_at_ms.is_none() {
-                let slot = if algorithm == Algorithm::Rs256 {
-                    &mut access
-                } else {
-                    &mut identity
-                };
+                let slot = if algorithm == Algorithm::Rs256 { &mut access } else { &mut identity };
                 *slot = Some((kid, key));
             }
         }
@@ -263,18 +252,11 @@ impl Keys {
     }
 
     pub(super) fn signing(&self, algorithm: Algorithm) -> (&str, &EncodingKey) {
-        let (kid, key) = if algorithm == Algorithm::Rs256 {
-            &self.access
-        } else {
-            &self.identity
-        };
+        let (kid, key) = if algorithm == Algorithm::Rs256 { &self.access } else { &self.identity };
         (kid, key)
     }
 
     pub(super) fn verifying(&self, kid: &str, algorithm: Algorithm) -> Option<&DecodingKey> {
-        self.verifying
-            .get(kid)
-            .filter(|(of, _)| *of == algorithm)
-            .map(|(_, key)| key)
+        self.verifying.get(kid).filter(|(of, _)| *of == algorithm).map(|(_, key)| key)
     }
 }

@@ -149,12 +149,8 @@ impl KeyRing {
         }
         let kid = check_header(token)?;
         let keys = self.current();
-        let key = keys
-            .verifying(&kid, Algorithm::Rs256)
-            .ok_or(TokenError::UnknownKey)?;
-        jsonwebtoken::decode(token, key, &access_validation())
-            .map(|data| data.claims)
-            .map_err(|error| classify(&error))
+        let key = keys.verifying(&kid, Algorithm::Rs256).ok_or(TokenError::UnknownKey)?;
+        jsonwebtoken::decode(token, key, &access_validation()).map(|data| data.claims).map_err(|error| classify(&error))
     }
 
     /// Signs a statement for the agent of `cluster`: the caller is `user` with `groups`.
@@ -180,12 +176,7 @@ impl KeyRing {
         self.sign(Algorithm::EdDsa, IDENTITY_TOKEN_TYPE, &claims)
     }
 
-    fn sign<T: Serialize>(
-        &self,
-        algorithm: Algorithm,
-        kind: &str,
-        claims: &T,
-    ) -> Result<String, SignError> {
+    fn sign<T: Serialize>(&self, algorithm: Algorithm, kind: &str, claims: &T) -> Result<String, SignError> {
         let keys = self.current();
         let (kid, key) = keys.signing(algorithm);
         let mut header = Header::new(algorithm.into());
@@ -207,18 +198,11 @@ fn check_header(token: &str) -> Result<String, TokenError> {
     if header.alg != jsonwebtoken::Algorithm::RS256 {
         return Err(TokenError::Algorithm);
     }
-    let brought = header.jku.is_some()
-        || header.jwk.is_some()
-        || header.x5u.is_some()
-        || header.x5c.is_some();
+    let brought = header.jku.is_some() || header.jwk.is_some() || header.x5u.is_some() || header.x5c.is_some();
     if brought || header.crit.is_some() || header.enc.is_some() || header.zip.is_some() {
         return Err(TokenError::Header);
     }
-    if !header
-        .typ
-        .as_deref()
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE))
-    {
+    if !header.typ.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE)) {
         return Err(TokenError::Type);
     }
     header.kid.ok_or(TokenError::UnknownKey)
@@ -234,10 +218,7 @@ fn header_error(token: &str, error: &jsonwebtoken::errors::Error) -> TokenError 
     if !matches!(error.kind(), ErrorKind::Json(_)) {
         return TokenError::Malformed;
     }
-    let header = token
-        .split('.')
-        .next()
-        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     match header.and_then(|header| serde_json::from_slice::<Alg>(&header).ok()) {
         Some(Alg { alg }) if alg != "RS256" => TokenError::Algorithm,
         _ => TokenError::Malformed,
@@ -258,9 +239,9 @@ fn classify(error: &jsonwebtoken::errors::Error) -> TokenError {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::ExpiredSignature => TokenError::Expired,
         ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
-        ErrorKind::InvalidIssuer
-        | ErrorKind::InvalidAudience
-        | ErrorKind::MissingRequiredClaim(_) => TokenError::Claims,
+        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience | ErrorKind::MissingRequiredClaim(_) => {
+            TokenError::Claims
+        }
         _ => TokenError::Malformed,
     }
 }
@@ -280,12 +261,9 @@ pub fn new_refresh_token() -> (SecretString, String) {
 #[must_use]
 pub fn refresh_hash(token: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-            hex.extend([digit(byte >> 4), digit(byte & 15)]);
-            hex
-        })
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+        hex.extend([digit(byte >> 4), digit(byte & 15)]);
+        hex
+    })
 }

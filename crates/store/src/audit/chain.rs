@@ -24,8 +24,7 @@ const SETTLED: &str = "SELECT COUNT(*) FROM audit_events WHERE id = $1 OR attemp
 const ORPHANS: &str = "SELECT a.* FROM audit_events a \
     WHERE a.seq > (SELECT settled_seq FROM audit_head WHERE id = 1) AND a.seq <= $1 AND a.outcome = 'attempted' \
     AND NOT EXISTS (SELECT 1 FROM audit_events o WHERE o.attempt_id = a.id) ORDER BY a.seq LIMIT $2";
-const SET_SETTLED: &str =
-    "UPDATE audit_head SET settled_seq = $1 WHERE id = 1 AND settled_seq < $1";
+const SET_SETTLED: &str = "UPDATE audit_head SET settled_seq = $1 WHERE id = 1 AND settled_seq < $1";
 const WALK: &str = "SELECT * FROM audit_events WHERE seq >= $1 AND seq <= $2 ORDER BY seq LIMIT $3";
 const HASH_AT: &str = "SELECT hash FROM audit_events WHERE seq = $1";
 
@@ -66,9 +65,7 @@ pub(super) async fn append(db: &Db, rows: &mut [StoredRow]) -> Result<(), StoreE
 
 /// Numbers the rows after `last` and chains them to `hash`; returns the last one's hash.
 fn link(rows: &mut [StoredRow], last: i64, hash: &str) -> Result<String, StoreError> {
-    let mut previous = hex::decode(hash).ok_or(StoreError::Corrupt {
-        column: "audit_head.hash",
-    })?;
+    let mut previous = hex::decode(hash).ok_or(StoreError::Corrupt { column: "audit_head.hash" })?;
     for (row, seq) in rows.iter_mut().zip(last + 1..) {
         row.seq = seq;
         previous = row.hash_after(&previous);
@@ -87,15 +84,9 @@ pub(super) async fn is_settled(db: &Db, row: &StoredRow) -> Result<bool, StoreEr
 }
 
 /// Attempted rows up to position `until` that have no outcome, oldest first.
-pub(super) async fn orphans(
-    db: &Db,
-    until: i64,
-    limit: usize,
-) -> Result<Vec<StoredRow>, StoreError> {
+pub(super) async fn orphans(db: &Db, until: i64, limit: usize) -> Result<Vec<StoredRow>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(
-        on_db!(db, read, pool => sqlx::query_as(ORPHANS).bind(until).bind(limit).fetch_all(pool).await?),
-    )
+    Ok(on_db!(db, read, pool => sqlx::query_as(ORPHANS).bind(until).bind(limit).fetch_all(pool).await?))
 }
 
 /// Notes that every attempted row up to `seq` has its outcome, so that the next start need not look there.
@@ -134,12 +125,7 @@ impl Store {
         let head = head(&self.db).await?;
         let mut next = from.max(1);
         let mut good = 0;
-        let bad = |seq, problem, good| {
-            Ok(ChainReport {
-                good,
-                bad: Some(BadRow { seq, problem }),
-            })
-        };
+        let bad = |seq, problem, good| Ok(ChainReport { good, bad: Some(BadRow { seq, problem }) });
         let Some(mut previous) = self.hash_before(next).await? else {
             return bad(next - 1, "the row is missing or has no hash", 0);
         };
@@ -162,11 +148,7 @@ impl Store {
             }
         }
         if next == head.seq + 1 && hex::encode(&previous) != head.hash {
-            return bad(
-                head.seq,
-                "the row is not the end of the chain that was written",
-                good,
-            );
+            return bad(head.seq, "the row is not the end of the chain that was written", good);
         }
         Ok(ChainReport { good, bad: None })
     }

@@ -36,9 +36,7 @@ impl Lines {
             print(out, &lines);
             let _ = end.send(());
         };
-        std::thread::Builder::new()
-            .name("audit-lines".into())
-            .spawn(print)?;
+        std::thread::Builder::new().name("audit-lines".into()).spawn(print)?;
         Ok(Self { sender, ended })
     }
 
@@ -54,10 +52,7 @@ impl Lines {
     /// Waits until the lines that were handed over are out, but not for ever.
     pub(super) async fn close(self) {
         drop(self.sender);
-        if tokio::time::timeout(CLOSE_DEADLINE, self.ended)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(CLOSE_DEADLINE, self.ended).await.is_err() {
             tracing::warn!("standard output is stuck, leaving audit lines unprinted");
         }
     }
@@ -67,10 +62,7 @@ fn print(mut out: impl Write, lines: &Receiver<Vec<u8>>) {
     let mut failed = false;
     while let Ok(first) = lines.recv() {
         // A flush per batch: the line buffer of standard output would flush at each line.
-        let batch = std::iter::once(first)
-            .chain(lines.try_iter().take(QUEUE))
-            .flatten()
-            .collect::<Vec<u8>>();
+        let batch = std::iter::once(first).chain(lines.try_iter().take(QUEUE)).flatten().collect::<Vec<u8>>();
         let result = out.write_all(&batch).and_then(|()| out.flush());
         if let (Err(error), false) = (&result, failed) {
             tracing::warn!(%error, "audit lines cannot be printed");
@@ -141,10 +133,7 @@ mod tests {
         assert!(rows.iter().all(|row| lines.push(row)));
         lines.close().await;
         let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
-        let back: Vec<AuditRow> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let back: Vec<AuditRow> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(back, rows);
     }
 

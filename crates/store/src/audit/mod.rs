@@ -91,12 +91,7 @@ pub struct AuditOptions {
 
 impl Default for AuditOptions {
     fn default() -> Self {
-        Self {
-            stdout: false,
-            queue: 1024,
-            open_acts: 16_384,
-            metrics: StoreMetrics::unregistered(),
-        }
+        Self { stdout: false, queue: 1024, open_acts: 16_384, metrics: StoreMetrics::unregistered() }
     }
 }
 
@@ -117,32 +112,14 @@ impl AuditLog {
     ///
     /// # Errors
     /// The end of the chain cannot be read, or the thread that prints cannot be started.
-    pub async fn start(
-        store: &Store,
-        options: AuditOptions,
-    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+    pub async fn start(store: &Store, options: AuditOptions) -> Result<(Self, JoinHandle<()>), StoreError> {
         let head = chain::head(&store.db).await?;
-        let lines = options
-            .stdout
-            .then(|| lines::Lines::start(std::io::stdout()))
-            .transpose();
+        let lines = options.stdout.then(|| lines::Lines::start(std::io::stdout())).transpose();
         let (requests, incoming) = mpsc::channel(options.queue.max(1));
         let (outcomes, finished) = mpsc::channel(options.open_acts.max(1));
-        let writer = Writer::new(
-            store.db.clone(),
-            incoming,
-            finished,
-            lines.map_err(StoreError::File)?,
-            &options,
-        );
+        let writer = Writer::new(store.db.clone(), incoming, finished, lines.map_err(StoreError::File)?, &options);
         let (store, metrics) = (store.clone(), options.metrics);
-        let log = Self {
-            requests,
-            outcomes,
-            store,
-            metrics,
-            started_after: head.seq,
-        };
+        let log = Self { requests, outcomes, store, metrics, started_after: head.seq };
         Ok((log, tokio::spawn(writer.run())))
     }
 
@@ -154,20 +131,11 @@ impl AuditLog {
     pub async fn attempt(&self, row: AuditRow) -> Result<Pending, AuditError> {
         let deadline = Instant::now() + QUEUE_DEADLINE;
         let slot = timeout_at(deadline, self.outcomes.clone().reserve_owned()).await;
-        let slot = slot
-            .map_err(|_| AuditError::Unavailable)?
-            .map_err(|_| AuditError::Closed)?;
-        let row = StoredRow::new(
-            AuditRow {
-                outcome: Outcome::Attempted,
-                ..row
-            },
-            None,
-        );
+        let slot = slot.map_err(|_| AuditError::Unavailable)?.map_err(|_| AuditError::Closed)?;
+        let row = StoredRow::new(AuditRow { outcome: Outcome::Attempted, ..row }, None);
         let pending = Pending::new(Box::new(row), slot, self.metrics.clone());
         let (done, answer) = oneshot::channel();
-        self.submit(Request::Attempt { pending, done }, deadline)
-            .await?;
+        self.submit(Request::Attempt { pending, done }, deadline).await?;
         wait(answer).await
     }
 
@@ -183,14 +151,7 @@ impl AuditLog {
     async fn write(&self, row: StoredRow) -> Result<(), AuditError> {
         let (done, answer) = oneshot::channel();
         let deadline = Instant::now() + QUEUE_DEADLINE;
-        self.submit(
-            Request::Record {
-                row: Box::new(row),
-                done,
-            },
-            deadline,
-        )
-        .await?;
+        self.submit(Request::Record { row: Box::new(row), done }, deadline).await?;
         wait(answer).await
     }
 
@@ -206,11 +167,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn query(
-        &self,
-        query: &AuditQuery,
-        only_user: Option<UserId>,
-    ) -> Result<AuditPage, StoreError> {
+    pub async fn query(&self, query: &AuditQuery, only_user: Option<UserId>) -> Result<AuditPage, StoreError> {
         self.store.audit_query(query, only_user).await
     }
 
@@ -223,22 +180,16 @@ impl AuditLog {
         let failed = |error| AuditError::Write(Arc::new(error));
         let mut closed = 0;
         loop {
-            let orphans = chain::orphans(&self.store.db, self.started_after, ORPHANS)
-                .await
-                .map_err(failed)?;
+            let orphans = chain::orphans(&self.store.db, self.started_after, ORPHANS).await.map_err(failed)?;
             if orphans.is_empty() {
                 break;
             }
             closed += orphans.len() as u64;
-            let reason = "the hub stopped before the outcome was known";
-            let rows = orphans
-                .iter()
-                .map(|row| row.outcome(Outcome::Aborted, 0, 0, reason, 0));
+            let reason = || "the hub stopped before the outcome was known".to_owned();
+            let rows = orphans.iter().map(|row| row.outcome(Outcome::Aborted, 0, 0, reason(), 0));
             futures_util::future::try_join_all(rows.map(|row| self.write(row))).await?;
         }
-        chain::set_settled(&self.store.db, self.started_after)
-            .await
-            .map_err(failed)?;
+        chain::set_settled(&self.store.db, self.started_after).await.map_err(failed)?;
         Ok(closed)
     }
 }
@@ -263,19 +214,9 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn new(
-        row: Box<StoredRow>,
-        slot: mpsc::OwnedPermit<Box<StoredRow>>,
-        metrics: StoreMetrics,
-    ) -> Self {
+    fn new(row: Box<StoredRow>, slot: mpsc::OwnedPermit<Box<StoredRow>>, metrics: StoreMetrics) -> Self {
         metrics.open_acts.inc();
-        Self {
-            row,
-            started: Instant::now(),
-            slot: Some(slot),
-            written: false,
-            metrics,
-        }
+        Self { row, started: Instant::now(), slot: Some(slot), written: false, metrics }
     }
 
     /// Id of the attempted row.
@@ -288,20 +229,14 @@ impl Pending {
     /// answer's body had, or both ways for an upgraded connection. Does not wait; see the module's guarantees.
     pub fn finish(mut self, outcome: Outcome, status: u16, bytes: u64, reason: String) {
         // An act that ended is not attempted any more.
-        let outcome = if outcome == Outcome::Attempted {
-            Outcome::Aborted
-        } else {
-            outcome
-        };
-        self.send(outcome, status, bytes, &reason);
+        let outcome = if outcome == Outcome::Attempted { Outcome::Aborted } else { outcome };
+        self.send(outcome, status, bytes, reason);
     }
 
-    fn send(&mut self, outcome: Outcome, status: u16, bytes: u64, reason: &str) {
+    fn send(&mut self, outcome: Outcome, status: u16, bytes: u64, reason: String) {
         if let Some(slot) = self.slot.take() {
             let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            slot.send(Box::new(
-                self.row.outcome(outcome, status, bytes, reason, elapsed),
-            ));
+            slot.send(Box::new(self.row.outcome(outcome, status, bytes, reason, elapsed)));
         }
     }
 }
@@ -309,7 +244,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.written {
-            self.send(Outcome::Aborted, 0, 0, "cut off before its end");
+            self.send(Outcome::Aborted, 0, 0, "cut off before its end".to_owned());
         }
         self.metrics.open_acts.dec();
     }
@@ -317,8 +252,6 @@ impl Drop for Pending {
 
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending")
-            .field("id", &self.row.audit_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Pending").field("id", &self.row.audit_id).finish_non_exhaustive()
     }
 }

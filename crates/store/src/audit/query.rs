@@ -29,20 +29,11 @@ struct Filter {
 
 impl Filter {
     fn new(query: &AuditQuery, only_user: Option<UserId>) -> Self {
-        let mut filter = Self {
-            sql: "SELECT * FROM audit_events WHERE seq > 0".to_owned(),
-            values: Vec::new(),
-        };
+        let mut filter = Self { sql: "SELECT * FROM audit_events WHERE seq > 0".to_owned(), values: Vec::new() };
         filter.text("actor_id =", only_user.map(|id| id.to_string()).as_ref());
         filter.text("actor_email =", query.actor.as_ref());
         filter.text("verb =", query.verb.as_ref());
-        filter.text(
-            "outcome =",
-            query
-                .outcome
-                .map(|outcome| outcome.as_str().to_owned())
-                .as_ref(),
-        );
+        filter.text("outcome =", query.outcome.map(|outcome| outcome.as_str().to_owned()).as_ref());
         filter.text("cluster =", query.cluster.as_ref());
         filter.text("namespace =", query.namespace.as_ref());
         filter.text("name =", query.name.as_ref());
@@ -73,14 +64,13 @@ impl Filter {
 
     fn push(&mut self, condition: &'static str, value: Value) {
         self.values.push(value);
-        self.sql
-            .push_str(&format!(" AND {condition} ${}", self.values.len()));
+        self.sql.push_str(&format!(" AND {condition} ${}", self.values.len()));
     }
 
     fn can_match(&self) -> bool {
-        self.values.iter().all(|value| {
-            matches!(value, Value::Number(_)) || matches!(value, Value::Text(t) if storable(t))
-        })
+        self.values
+            .iter()
+            .all(|value| matches!(value, Value::Number(_)) || matches!(value, Value::Text(t) if storable(t)))
     }
 }
 
@@ -90,23 +80,14 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn audit_query(
-        &self,
-        query: &AuditQuery,
-        only_user: Option<UserId>,
-    ) -> Result<AuditPage, StoreError> {
+    pub async fn audit_query(&self, query: &AuditQuery, only_user: Option<UserId>) -> Result<AuditPage, StoreError> {
         let mut filter = Filter::new(query, only_user);
         if !filter.can_match() {
-            return Ok(AuditPage {
-                rows: Vec::new(),
-                next: None,
-            });
+            return Ok(AuditPage { rows: Vec::new(), next: None });
         }
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
         // One more than asked for tells whether there is another page.
-        filter
-            .sql
-            .push_str(&format!(" ORDER BY seq DESC LIMIT {}", limit + 1));
+        filter.sql.push_str(&format!(" ORDER BY seq DESC LIMIT {}", limit + 1));
         let Filter { sql, values } = filter;
         let rows: Vec<StoredRow> = on_db!(&self.db, read, pool => {
             let mut select = sqlx::query_as(AssertSqlSafe(sql));
@@ -119,11 +100,7 @@ impl Store {
             select.fetch_all(pool).await?
         });
         let more = rows.len() > limit;
-        let rows: Result<Vec<_>, _> = rows
-            .into_iter()
-            .take(limit)
-            .map(StoredRow::into_row)
-            .collect();
+        let rows: Result<Vec<_>, _> = rows.into_iter().take(limit).map(StoredRow::into_row).collect();
         let rows = rows?;
         let next = rows.last().filter(|_| more).map(|row| row.seq);
         Ok(AuditPage { rows, next })

@@ -85,14 +85,7 @@ impl StoredRow {
     }
 
     /// The outcome row of this attempted row.
-    pub(super) fn outcome(
-        &self,
-        outcome: Outcome,
-        status: u16,
-        bytes: u64,
-        reason: &str,
-        duration_ms: u64,
-    ) -> Self {
+    pub(super) fn outcome(&self, outcome: Outcome, status: u16, bytes: u64, reason: String, duration_ms: u64) -> Self {
         let id = AuditId::new();
         Self {
             audit_id: id,
@@ -101,7 +94,7 @@ impl StoredRow {
             attempt_id: Some(self.id.clone()),
             time: now_ms(),
             outcome: outcome.as_str().to_owned(),
-            reason: clean(reason.to_owned(), LONG),
+            reason: clean(reason, LONG),
             status: status.into(),
             bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
             duration_ms: i64::try_from(duration_ms).unwrap_or(i64::MAX),
@@ -126,24 +119,12 @@ impl StoredRow {
         put(self.request_id.as_bytes());
         put(self.route.as_bytes());
         put(optional(&self.actor_id).as_bytes());
-        for text in [
-            &self.actor_email,
-            &self.actor_groups,
-            &self.actor_address,
-            &self.verb,
-            &self.outcome,
-        ] {
+        for text in [&self.actor_email, &self.actor_groups, &self.actor_address, &self.verb, &self.outcome] {
             put(text.as_bytes());
         }
         put(self.cluster.as_bytes());
         put(optional(&self.cluster_id).as_bytes());
-        for text in [
-            &self.api_group,
-            &self.api_version,
-            &self.resource,
-            &self.namespace,
-            &self.name,
-        ] {
+        for text in [&self.api_group, &self.api_version, &self.resource, &self.namespace, &self.name] {
             put(text.as_bytes());
         }
         put(self.command.as_bytes());
@@ -162,32 +143,19 @@ impl StoredRow {
     /// The row as readers see it.
     pub(super) fn into_row(self) -> Result<AuditRow, StoreError> {
         let corrupt = |column| StoreError::Corrupt { column };
-        let sub = self
-            .actor_id
-            .map(|id| parse(&id, "audit_events.actor_id"))
-            .transpose()?;
-        let cluster_id = self
-            .cluster_id
-            .map(|id| parse(&id, "audit_events.cluster_id"))
-            .transpose()?;
+        let sub = self.actor_id.map(|id| parse(&id, "audit_events.actor_id")).transpose()?;
+        let cluster_id = self.cluster_id.map(|id| parse(&id, "audit_events.cluster_id")).transpose()?;
         let groups = serde_json::from_str(&self.actor_groups);
         let groups = groups.map_err(|_| corrupt("audit_events.actor_groups"))?;
         Ok(AuditRow {
             id: self.audit_id,
             seq: self.seq,
             time: from_ms(self.time),
-            request_id: RequestId::from_caller(&self.request_id)
-                .ok_or_else(|| corrupt("audit_events.request_id"))?,
+            request_id: RequestId::from_caller(&self.request_id).ok_or_else(|| corrupt("audit_events.request_id"))?,
             route: self.route,
-            actor: Actor {
-                sub,
-                email: self.actor_email,
-                groups,
-                address: self.actor_address,
-            },
+            actor: Actor { sub, email: self.actor_email, groups, address: self.actor_address },
             verb: self.verb,
-            outcome: Outcome::parse(&self.outcome)
-                .ok_or_else(|| corrupt("audit_events.outcome"))?,
+            outcome: Outcome::parse(&self.outcome).ok_or_else(|| corrupt("audit_events.outcome"))?,
             target: Target {
                 cluster: self.cluster,
                 cluster_id,
@@ -217,9 +185,7 @@ where
 {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
         let id: String = row.try_get("id")?;
-        let audit_id = id
-            .parse()
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let audit_id = id.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         Ok(Self {
             audit_id,
             id,
@@ -258,11 +224,7 @@ fn clean(mut text: String, limit: usize) -> String {
         text.truncate(text.floor_char_boundary(limit - CUT.len()));
         text.push_str(CUT);
     }
-    if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
-    } else {
-        text
-    }
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 #[cfg(test)]
@@ -285,11 +247,7 @@ mod tests {
             },
             verb: "delete".into(),
             outcome: Outcome::Attempted,
-            target: Target {
-                cluster: "dev".into(),
-                name: "web-0".into(),
-                ..Target::default()
-            },
+            target: Target { cluster: "dev".into(), name: "web-0".into(), ..Target::default() },
             command: "delete pods web-0".into(),
             reason: String::new(),
             status: 0,

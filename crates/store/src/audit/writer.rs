@@ -26,15 +26,9 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 /// What callers ask for.
 pub(super) enum Request {
     /// The row before an act. The place of its outcome travels along and comes back with the answer.
-    Attempt {
-        pending: Pending,
-        done: oneshot::Sender<Result<Pending, AuditError>>,
-    },
+    Attempt { pending: Pending, done: oneshot::Sender<Result<Pending, AuditError>> },
     /// A row that stands alone.
-    Record {
-        row: Box<StoredRow>,
-        done: oneshot::Sender<Result<(), AuditError>>,
-    },
+    Record { row: Box<StoredRow>, done: oneshot::Sender<Result<(), AuditError>> },
 }
 
 impl Request {
@@ -166,9 +160,7 @@ impl Writer {
         }
         requested.retain(|request| !request.is_abandoned());
         if self.unsettled.len() >= self.open_acts {
-            requested
-                .drain(..)
-                .for_each(|request| request.fail(AuditError::Unavailable));
+            requested.drain(..).for_each(|request| request.fail(AuditError::Unavailable));
         }
     }
 
@@ -181,17 +173,13 @@ impl Writer {
             Ok(()) => requested.drain(..).for_each(Request::succeed),
             Err(error) => {
                 let error = AuditError::Write(Arc::new(error));
-                requested
-                    .drain(..)
-                    .for_each(|request| request.fail(error.clone()));
+                requested.drain(..).for_each(|request| request.fail(error.clone()));
                 rows.truncate(outcomes);
                 self.unsettled.append(&mut rows);
                 self.back_off();
             }
         }
-        self.metrics
-            .unsettled
-            .set(i64::try_from(self.unsettled.len()).unwrap_or(i64::MAX));
+        self.metrics.unsettled.set(i64::try_from(self.unsettled.len()).unwrap_or(i64::MAX));
     }
 
     /// Writes `rows` in one transaction, counts and prints them.
@@ -202,9 +190,7 @@ impl Writer {
         let started = Instant::now();
         let result = tokio::time::timeout(COMMIT_DEADLINE, chain::append(&self.db, rows)).await;
         let result = result.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)));
-        self.metrics
-            .commit_seconds
-            .observe(started.elapsed().as_secs_f64());
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         if let Err(error) = &result {
             self.metrics.failures.inc();
             tracing::error!(%error, cause = ?error, rows = rows.len(), "audit rows could not be written");
@@ -218,26 +204,17 @@ impl Writer {
 
     fn print(&self, rows: &[StoredRow]) {
         let Some(lines) = &self.lines else { return };
-        let printed = rows
-            .iter()
-            .filter_map(|row| row.clone().into_row().ok())
-            .filter(|row| lines.push(row))
-            .count();
+        let printed = rows.iter().filter_map(|row| row.clone().into_row().ok()).filter(|row| lines.push(row)).count();
         let dropped = (rows.len() - printed) as u64;
         if dropped > 0 {
             self.metrics.lines_dropped.inc_by(dropped);
-            tracing::warn!(
-                dropped,
-                "standard output is stuck, audit lines were not printed"
-            );
+            tracing::warn!(dropped, "standard output is stuck, audit lines were not printed");
         }
     }
 
     /// Tries some of the outcomes again that failed before.
     async fn retry(&mut self) {
-        let rest = self
-            .unsettled
-            .split_off(self.portion.min(self.unsettled.len()));
+        let rest = self.unsettled.split_off(self.portion.min(self.unsettled.len()));
         let mut portion = std::mem::replace(&mut self.unsettled, rest);
         match self.settle(&mut portion).await {
             Ok(()) => {
@@ -251,9 +228,7 @@ impl Writer {
                 self.back_off();
             }
         }
-        self.metrics
-            .unsettled
-            .set(i64::try_from(self.unsettled.len()).unwrap_or(i64::MAX));
+        self.metrics.unsettled.set(i64::try_from(self.unsettled.len()).unwrap_or(i64::MAX));
     }
 
     /// Writes those of `rows` that are not written yet.
@@ -269,9 +244,7 @@ impl Writer {
 
     fn count_waiting(&self) {
         let waiting = self.requests.len() + self.outcomes.len();
-        self.metrics
-            .queue_depth
-            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.metrics.queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     fn back_off(&mut self) {

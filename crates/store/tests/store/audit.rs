@@ -19,20 +19,10 @@ pub(crate) fn row(command: &str) -> AuditRow {
         time: from_ms(now_ms()),
         request_id: RequestId::new(),
         route: "/k8s/clusters/{cluster}/*".into(),
-        actor: Actor {
-            email: "dev@x".into(),
-            groups: vec!["g".into()],
-            address: "::1".into(),
-            sub: None,
-        },
+        actor: Actor { email: "dev@x".into(), groups: vec!["g".into()], address: "::1".into(), sub: None },
         verb: "delete".into(),
         outcome: Outcome::Attempted,
-        target: Target {
-            cluster: "dev".into(),
-            resource: "pods".into(),
-            name: "web-0".into(),
-            ..Target::default()
-        },
+        target: Target { cluster: "dev".into(), resource: "pods".into(), name: "web-0".into(), ..Target::default() },
         command: command.into(),
         reason: "developer#1".into(),
         status: 0,
@@ -43,25 +33,17 @@ pub(crate) fn row(command: &str) -> AuditRow {
 }
 
 async fn start(store: &Store) -> (AuditLog, JoinHandle<()>) {
-    AuditLog::start(store, AuditOptions::default())
-        .await
-        .unwrap()
+    AuditLog::start(store, AuditOptions::default()).await.unwrap()
 }
 
 /// Lets the log write everything, as a hub that stops in order does.
 async fn stop((log, task): (AuditLog, JoinHandle<()>)) {
     drop(log);
-    tokio::time::timeout(Duration::from_secs(30), task)
-        .await
-        .expect("the writer ends")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(30), task).await.expect("the writer ends").unwrap();
 }
 
 async fn all(store: &Store) -> Vec<AuditRow> {
-    let query = AuditQuery {
-        limit: Some(1000),
-        ..AuditQuery::default()
-    };
+    let query = AuditQuery { limit: Some(1000), ..AuditQuery::default() };
     let mut rows = store.audit_query(&query, None).await.unwrap().rows;
     rows.reverse();
     rows
@@ -76,32 +58,16 @@ async fn an_act_is_attempted_and_then_succeeds(bed: Bed) {
     // Another process sees it: it is committed.
     let seen = all(&bed.open().await).await;
     assert_eq!(seen.len(), 1);
-    let expected = AuditRow {
-        seq: 1,
-        hash: seen[0].hash.clone(),
-        ..wanted.clone()
-    };
+    let expected = AuditRow { seq: 1, hash: seen[0].hash.clone(), ..wanted.clone() };
     assert_eq!((&seen[0], seen[0].hash.len()), (&expected, 64));
     tokio::time::sleep(Duration::from_millis(20)).await;
     pending.finish(Outcome::Succeeded, 200, 17, String::new());
     stop(log).await;
     let rows = all(&store).await;
-    let [_, outcome] = rows.as_slice() else {
-        panic!("{rows:?}")
-    };
-    assert_eq!(
-        (outcome.seq, outcome.outcome, outcome.status, outcome.bytes),
-        (2, Outcome::Succeeded, 200, 17)
-    );
-    assert_eq!(
-        (&outcome.request_id, &outcome.command),
-        (&wanted.request_id, &wanted.command)
-    );
-    assert!(
-        (20..5_000).contains(&outcome.duration_ms),
-        "{}",
-        outcome.duration_ms
-    );
+    let [_, outcome] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((outcome.seq, outcome.outcome, outcome.status, outcome.bytes), (2, Outcome::Succeeded, 200, 17));
+    assert_eq!((&outcome.request_id, &outcome.command), (&wanted.request_id, &wanted.command));
+    assert!((20..5_000).contains(&outcome.duration_ms), "{}", outcome.duration_ms);
     assert_eq!(store.verify_chain(1).await.unwrap().good, 2);
 }
 
@@ -109,55 +75,19 @@ async fn every_act_gets_exactly_one_outcome(bed: Bed) {
     let store = bed.store().await;
     let log = start(&store).await;
     drop(log.0.attempt(row("dropped")).await.unwrap());
-    log.0
-        .attempt(row("failed"))
-        .await
-        .unwrap()
-        .finish(Outcome::Failed, 500, 0, "boom".into());
-    log.0
-        .attempt(row("odd"))
-        .await
-        .unwrap()
-        .finish(Outcome::Attempted, 0, 0, String::new());
-    log.0
-        .record(AuditRow {
-            outcome: Outcome::Denied,
-            ..row("denied")
-        })
-        .await
-        .unwrap();
+    log.0.attempt(row("failed")).await.unwrap().finish(Outcome::Failed, 500, 0, "boom".into());
+    log.0.attempt(row("odd")).await.unwrap().finish(Outcome::Attempted, 0, 0, String::new());
+    log.0.record(AuditRow { outcome: Outcome::Denied, ..row("denied") }).await.unwrap();
     stop(log).await;
-    let acts: Vec<(String, String)> = bed
-        .rows("SELECT command, status FROM audit_logs ORDER BY created_at, id")
-        .await;
-    let acts: Vec<_> = acts
-        .iter()
-        .map(|(command, status)| (command.as_str(), status.as_str()))
-        .collect();
-    assert_eq!(
-        acts,
-        [
-            ("dropped", "aborted"),
-            ("failed", "failed"),
-            ("odd", "aborted"),
-            ("denied", "denied")
-        ]
-    );
+    let acts: Vec<(String, String)> = bed.rows("SELECT command, status FROM audit_logs ORDER BY created_at, id").await;
+    let acts: Vec<_> = acts.iter().map(|(command, status)| (command.as_str(), status.as_str())).collect();
+    assert_eq!(acts, [("dropped", "aborted"), ("failed", "failed"), ("odd", "aborted"), ("denied", "denied")]);
     assert_eq!(all(&store).await.len(), 7);
 }
 
 async fn the_view_has_one_row_for_each_act(bed: Bed) {
-    type Act = (
-        String,
-        Option<String>,
-        Option<String>,
-        String,
-        String,
-        i64,
-        i64,
-    );
-    const ACTS: &str =
-        "SELECT id, user_id, cluster_id, command, status, duration_ms, created_at FROM audit_logs";
+    type Act = (String, Option<String>, Option<String>, String, String, i64, i64);
+    const ACTS: &str = "SELECT id, user_id, cluster_id, command, status, duration_ms, created_at FROM audit_logs";
     let store = bed.store().await;
     let log = start(&store).await;
     let (user, cluster) = (UserId::new(), ClusterId::new());
@@ -167,15 +97,7 @@ async fn the_view_has_one_row_for_each_act(bed: Bed) {
     let pending = log.0.attempt(wanted).await.unwrap();
     let act = |status: &str, duration: i64| {
         let (user, cluster) = (Some(user.to_string()), Some(cluster.to_string()));
-        (
-            id.clone(),
-            user,
-            cluster,
-            "delete pods web-0".to_owned(),
-            status.to_owned(),
-            duration,
-            time,
-        )
+        (id.clone(), user, cluster, "delete pods web-0".to_owned(), status.to_owned(), duration, time)
     };
     assert_eq!(bed.rows::<Act>(ACTS).await, [act("attempted", 0)]);
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -189,10 +111,7 @@ async fn the_view_has_one_row_for_each_act(bed: Bed) {
 async fn many_acts_share_commits(bed: Bed) {
     let store = bed.store().await;
     let metrics = StoreMetrics::unregistered();
-    let options = AuditOptions {
-        metrics: metrics.clone(),
-        ..AuditOptions::default()
-    };
+    let options = AuditOptions { metrics: metrics.clone(), ..AuditOptions::default() };
     let log = AuditLog::start(&store, options).await.unwrap();
     let attempts = (0..64).map(|i| {
         let log = log.0.clone();
@@ -202,11 +121,7 @@ async fn many_acts_share_commits(bed: Bed) {
     let commits = metrics.commits();
     assert_eq!(metrics.rows_written(), 64);
     assert!(commits <= 32, "{commits} commits for 64 rows");
-    pending.into_iter().for_each(|pending| {
-        pending
-            .unwrap()
-            .finish(Outcome::Succeeded, 200, 0, String::new())
-    });
+    pending.into_iter().for_each(|pending| pending.unwrap().finish(Outcome::Succeeded, 200, 0, String::new()));
     stop(log).await;
     assert_eq!(metrics.rows_written(), 128);
     let report = store.verify_chain(1).await.unwrap();
@@ -222,19 +137,8 @@ async fn rows_and_chain_survive_reopening(bed: Bed) {
         store.close().await;
     }
     let store = bed.open().await;
-    let seen: Vec<_> = all(&store)
-        .await
-        .into_iter()
-        .map(|row| (row.seq, row.command))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            (1, "run 1".into()),
-            (2, "run 2".into()),
-            (3, "run 3".into())
-        ]
-    );
+    let seen: Vec<_> = all(&store).await.into_iter().map(|row| (row.seq, row.command)).collect();
+    assert_eq!(seen, [(1, "run 1".into()), (2, "run 2".into()), (3, "run 3".into())]);
     assert_eq!(store.verify_chain(1).await.unwrap().good, 3);
     assert_eq!(store.verify_chain(3).await.unwrap().good, 1);
     assert_eq!(store.verify_chain(4).await.unwrap().good, 0);
@@ -245,12 +149,7 @@ async fn two_writers_write_one_chain(bed: Bed) {
     let (one, two) = (start(&here).await, start(&there).await);
     let write = |log: AuditLog| async move {
         for i in 0..50 {
-            log.attempt(row(&i.to_string())).await.unwrap().finish(
-                Outcome::Succeeded,
-                200,
-                0,
-                String::new(),
-            );
+            log.attempt(row(&i.to_string())).await.unwrap().finish(Outcome::Succeeded, 200, 0, String::new());
         }
     };
     tokio::join!(write(one.0.clone()), write(two.0.clone()));
@@ -274,21 +173,11 @@ async fn first_bad(bed: &Bed, tampering: &'static str) -> Option<i64> {
 }
 
 async fn a_changed_row_is_found(bed: Bed) {
-    assert_eq!(
-        first_bad(
-            &bed,
-            "UPDATE audit_events SET actor_email = 'other@x' WHERE seq = 5"
-        )
-        .await,
-        Some(5)
-    );
+    assert_eq!(first_bad(&bed, "UPDATE audit_events SET actor_email = 'other@x' WHERE seq = 5").await, Some(5));
 }
 
 async fn a_removed_row_is_found(bed: Bed) {
-    assert_eq!(
-        first_bad(&bed, "DELETE FROM audit_events WHERE seq = 3").await,
-        Some(3)
-    );
+    assert_eq!(first_bad(&bed, "DELETE FROM audit_events WHERE seq = 3").await, Some(3));
 }
 
 async fn a_removed_row_is_found_when_the_gap_is_closed(bed: Bed) {
@@ -298,10 +187,7 @@ async fn a_removed_row_is_found_when_the_gap_is_closed(bed: Bed) {
 }
 
 async fn a_shortened_log_is_found(bed: Bed) {
-    assert_eq!(
-        first_bad(&bed, "DELETE FROM audit_events WHERE seq > 6").await,
-        Some(7)
-    );
+    assert_eq!(first_bad(&bed, "DELETE FROM audit_events WHERE seq > 6").await, Some(7));
 }
 
 async fn exchanged_rows_are_found(bed: Bed) {
@@ -320,109 +206,39 @@ async fn rows_are_found_by_every_filter(bed: Bed) {
     odd.outcome = Outcome::Denied;
     odd.request_id = RequestId::from_caller("odd-request").unwrap();
     (odd.actor.sub, odd.actor.email) = (Some(user), "odd@x".into());
-    (odd.target.cluster, odd.target.namespace, odd.target.name) =
-        ("prod".into(), "shop".into(), "odd-0".into());
-    log.0
-        .record(AuditRow {
-            time: from_ms(2_000),
-            ..row("plain")
-        })
-        .await
-        .unwrap();
+    (odd.target.cluster, odd.target.namespace, odd.target.name) = ("prod".into(), "shop".into(), "odd-0".into());
+    log.0.record(AuditRow { time: from_ms(2_000), ..row("plain") }).await.unwrap();
     log.0.record(odd.clone()).await.unwrap();
     let any = AuditQuery::default;
     let text = |text: &str| Some(text.to_owned());
     let finds_odd = [
-        AuditQuery {
-            actor: text("odd@x"),
-            ..any()
-        },
-        AuditQuery {
-            verb: text("exec_open"),
-            ..any()
-        },
-        AuditQuery {
-            outcome: Some(Outcome::Denied),
-            ..any()
-        },
-        AuditQuery {
-            cluster: text("prod"),
-            ..any()
-        },
-        AuditQuery {
-            namespace: text("shop"),
-            ..any()
-        },
-        AuditQuery {
-            name: text("odd-0"),
-            ..any()
-        },
-        AuditQuery {
-            request_id: text("odd-request"),
-            ..any()
-        },
-        AuditQuery {
-            until: Some(from_ms(2_000)),
-            ..any()
-        },
-        AuditQuery {
-            since: Some(from_ms(1_000)),
-            until: Some(from_ms(1_001)),
-            ..any()
-        },
-        AuditQuery {
-            actor: text("odd@x"),
-            cluster: text("prod"),
-            ..any()
-        },
+        AuditQuery { actor: text("odd@x"), ..any() },
+        AuditQuery { verb: text("exec_open"), ..any() },
+        AuditQuery { outcome: Some(Outcome::Denied), ..any() },
+        AuditQuery { cluster: text("prod"), ..any() },
+        AuditQuery { namespace: text("shop"), ..any() },
+        AuditQuery { name: text("odd-0"), ..any() },
+        AuditQuery { request_id: text("odd-request"), ..any() },
+        AuditQuery { until: Some(from_ms(2_000)), ..any() },
+        AuditQuery { since: Some(from_ms(1_000)), until: Some(from_ms(1_001)), ..any() },
+        AuditQuery { actor: text("odd@x"), cluster: text("prod"), ..any() },
     ];
     for query in finds_odd {
         let rows = log.0.query(&query, None).await.unwrap().rows;
-        assert_eq!(
-            rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-            [odd.id],
-            "{query:?}"
-        );
+        assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [odd.id], "{query:?}");
     }
     let finds_nothing = [
-        AuditQuery {
-            actor: text("odd@x"),
-            cluster: text("dev"),
-            ..any()
-        },
-        AuditQuery {
-            since: Some(from_ms(2_001)),
-            ..any()
-        },
-        AuditQuery {
-            until: Some(from_ms(1_000)),
-            ..any()
-        },
-        AuditQuery {
-            name: text("odd' OR '1'='1"),
-            ..any()
-        },
-        AuditQuery {
-            name: text("\0"),
-            ..any()
-        },
+        AuditQuery { actor: text("odd@x"), cluster: text("dev"), ..any() },
+        AuditQuery { since: Some(from_ms(2_001)), ..any() },
+        AuditQuery { until: Some(from_ms(1_000)), ..any() },
+        AuditQuery { name: text("odd' OR '1'='1"), ..any() },
+        AuditQuery { name: text("\0"), ..any() },
     ];
     for query in finds_nothing {
-        assert!(
-            log.0.query(&query, None).await.unwrap().rows.is_empty(),
-            "{query:?}"
-        );
+        assert!(log.0.query(&query, None).await.unwrap().rows.is_empty(), "{query:?}");
     }
     assert_eq!(log.0.query(&any(), Some(user)).await.unwrap().rows.len(), 1);
-    assert_eq!(
-        log.0
-            .query(&any(), Some(UserId::new()))
-            .await
-            .unwrap()
-            .rows
-            .len(),
-        0
-    );
+    assert_eq!(log.0.query(&any(), Some(UserId::new())).await.unwrap().rows.len(), 0);
     assert_eq!(log.0.query(&any(), None).await.unwrap().rows.len(), 2);
 }
 
@@ -431,10 +247,7 @@ async fn pages_follow_each_other(bed: Bed) {
     let log = start(&store).await;
     let rows = (0..25).map(|i| log.0.record(row(&i.to_string())));
     futures_util::future::try_join_all(rows).await.unwrap();
-    let mut query = AuditQuery {
-        limit: Some(10),
-        ..AuditQuery::default()
-    };
+    let mut query = AuditQuery { limit: Some(10), ..AuditQuery::default() };
     let mut seen = vec![];
     loop {
         let page = log.0.query(&query, None).await.unwrap();
@@ -448,20 +261,9 @@ async fn pages_follow_each_other(bed: Bed) {
     }
     let down = |from: i64, to: i64| (to..=from).rev().collect::<Vec<_>>();
     assert_eq!(seen, [down(25, 16), down(15, 6), down(5, 1)]);
-    let limit = |limit| AuditQuery {
-        limit: Some(limit),
-        ..AuditQuery::default()
-    };
+    let limit = |limit| AuditQuery { limit: Some(limit), ..AuditQuery::default() };
     assert_eq!(log.0.query(&limit(0), None).await.unwrap().rows.len(), 1);
-    assert_eq!(
-        log.0
-            .query(&limit(u32::MAX), None)
-            .await
-            .unwrap()
-            .rows
-            .len(),
-        28
-    );
+    assert_eq!(log.0.query(&limit(u32::MAX), None).await.unwrap().rows.len(), 28);
 }
 
 async fn odd_texts_do_not_fail_the_batch(bed: Bed) {
@@ -485,35 +287,18 @@ async fn without_a_database_nothing_is_attempted(bed: Bed) {
     let log = start(&store).await;
     let open = log.0.attempt(row("before")).await.unwrap();
     bed.execute("ALTER TABLE audit_events RENAME TO away").await;
-    assert!(matches!(
-        log.0.attempt(row("meanwhile")).await,
-        Err(AuditError::Write(_))
-    ));
-    assert!(matches!(
-        log.0.record(row("meanwhile")).await,
-        Err(AuditError::Write(_))
-    ));
+    assert!(matches!(log.0.attempt(row("meanwhile")).await, Err(AuditError::Write(_))));
+    assert!(matches!(log.0.record(row("meanwhile")).await, Err(AuditError::Write(_))));
     // The outcome of what was allowed before is kept until it can be written.
     open.finish(Outcome::Succeeded, 200, 0, String::new());
     tokio::time::sleep(Duration::from_millis(300)).await;
     bed.execute("ALTER TABLE away RENAME TO audit_events").await;
     log.0.record(row("after")).await.unwrap();
     stop(log).await;
-    let mut seen: Vec<_> = all(&store)
-        .await
-        .into_iter()
-        .map(|row| (row.command, row.outcome.as_str()))
-        .collect();
+    let mut seen: Vec<_> = all(&store).await.into_iter().map(|row| (row.command, row.outcome.as_str())).collect();
     seen.sort();
     let attempted = |command: &str| (command.to_owned(), "attempted");
-    assert_eq!(
-        seen,
-        [
-            attempted("after"),
-            attempted("before"),
-            ("before".to_owned(), "succeeded")
-        ]
-    );
+    assert_eq!(seen, [attempted("after"), attempted("before"), ("before".to_owned(), "succeeded")]);
     assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
 }
 
@@ -527,8 +312,7 @@ async fn an_outcome_that_can_never_be_written_holds_up_no_other(bed: Bed) {
     }
     bed.execute("ALTER TABLE audit_events RENAME TO away").await;
     poisoned.finish(Outcome::Failed, 418, 0, String::new());
-    open.into_iter()
-        .for_each(|pending| pending.finish(Outcome::Succeeded, 200, 0, String::new()));
+    open.into_iter().for_each(|pending| pending.finish(Outcome::Succeeded, 200, 0, String::new()));
     assert!(log.record(row("meanwhile")).await.is_err());
     // From now on one of the six is refused by the database, whatever else is in its transaction.
     match bed.config.driver {
@@ -543,15 +327,9 @@ async fn an_outcome_that_can_never_be_written_holds_up_no_other(bed: Bed) {
     }
     .await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    let query = AuditQuery {
-        outcome: Some(Outcome::Succeeded),
-        ..AuditQuery::default()
-    };
+    let query = AuditQuery { outcome: Some(Outcome::Succeeded), ..AuditQuery::default() };
     while log.query(&query, None).await.unwrap().rows.len() < 5 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "good outcomes are held up"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "good outcomes are held up");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     log.record(row("new acts go on")).await.unwrap();
@@ -570,36 +348,24 @@ async fn a_lost_commit_answer_does_not_write_an_outcome_twice(bed: Bed) {
     bed.execute("ALTER TABLE away RENAME TO audit_events").await;
     // By now the outcome may be written or not; what the writer finds must not lead to a second one.
     stop(log).await;
-    let outcomes: Vec<(String,)> = bed
-        .rows("SELECT attempt_id FROM audit_events WHERE attempt_id IS NOT NULL")
-        .await;
+    let outcomes: Vec<(String,)> = bed.rows("SELECT attempt_id FROM audit_events WHERE attempt_id IS NOT NULL").await;
     assert_eq!(outcomes, [(id.to_string(),)]);
     assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
 }
 
 async fn too_many_open_acts_wait_and_are_refused(bed: Bed) {
     let store = bed.store().await;
-    let options = AuditOptions {
-        open_acts: 2,
-        ..AuditOptions::default()
-    };
+    let options = AuditOptions { open_acts: 2, ..AuditOptions::default() };
     let log = AuditLog::start(&store, options).await.unwrap();
     let first = log.0.attempt(row("1")).await.unwrap();
     let second = log.0.attempt(row("2")).await.unwrap();
     let started = tokio::time::Instant::now();
-    assert!(matches!(
-        log.0.attempt(row("3")).await,
-        Err(AuditError::Unavailable)
-    ));
+    assert!(matches!(log.0.attempt(row("3")).await, Err(AuditError::Unavailable)));
     assert!(started.elapsed() >= QUEUE_DEADLINE);
     // Rows that open nothing still go through, and an end makes room.
     log.0.record(row("4")).await.unwrap();
     first.finish(Outcome::Succeeded, 200, 0, String::new());
-    log.0
-        .attempt(row("5"))
-        .await
-        .unwrap()
-        .finish(Outcome::Succeeded, 200, 0, String::new());
+    log.0.attempt(row("5")).await.unwrap().finish(Outcome::Succeeded, 200, 0, String::new());
     drop(second);
     stop(log).await;
     assert_eq!(all(&store).await.len(), 7);
@@ -614,27 +380,14 @@ async fn a_caller_that_leaves_while_waiting_leaves_no_open_act(bed: Bed) {
         // Cut at a different moment each time: before, while, and after the commit.
         if let Ok(pending) = tokio::time::timeout(Duration::from_micros(i * 50), attempt).await {
             polls.fetch_add(1, Ordering::Relaxed);
-            pending
-                .unwrap()
-                .finish(Outcome::Succeeded, 200, 0, String::new());
+            pending.unwrap().finish(Outcome::Succeeded, 200, 0, String::new());
         }
     }
     stop(log).await;
-    let open: Vec<(String,)> = bed
-        .rows("SELECT id FROM audit_logs WHERE status = 'attempted'")
-        .await;
+    let open: Vec<(String,)> = bed.rows("SELECT id FROM audit_logs WHERE status = 'attempted'").await;
     assert!(open.is_empty(), "{} of them", open.len());
-    let succeeded = AuditQuery {
-        outcome: Some(Outcome::Succeeded),
-        limit: Some(1000),
-        ..AuditQuery::default()
-    };
-    let succeeded = store
-        .audit_query(&succeeded, None)
-        .await
-        .unwrap()
-        .rows
-        .len() as u64;
+    let succeeded = AuditQuery { outcome: Some(Outcome::Succeeded), limit: Some(1000), ..AuditQuery::default() };
+    let succeeded = store.audit_query(&succeeded, None).await.unwrap().rows.len() as u64;
     assert_eq!(succeeded, polls.into_inner());
     assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
 }
@@ -642,12 +395,7 @@ async fn a_caller_that_leaves_while_waiting_leaves_no_open_act(bed: Bed) {
 async fn open_acts_of_an_earlier_run_are_closed(bed: Bed) {
     let store = bed.store().await;
     let first = start(&store).await;
-    first
-        .0
-        .attempt(row("done"))
-        .await
-        .unwrap()
-        .finish(Outcome::Succeeded, 200, 0, String::new());
+    first.0.attempt(row("done")).await.unwrap().finish(Outcome::Succeeded, 200, 0, String::new());
     let mut lost = vec![];
     for i in 0..3 {
         lost.push(first.0.attempt(row(&format!("lost {i}"))).await.unwrap());
@@ -661,23 +409,10 @@ async fn open_acts_of_an_earlier_run_are_closed(bed: Bed) {
     assert_eq!(second.0.close_orphans().await.unwrap(), 0);
     mine.finish(Outcome::Succeeded, 200, 0, String::new());
     stop(second).await;
-    let statuses: Vec<(String, String)> = bed
-        .rows("SELECT command, status FROM audit_logs ORDER BY command")
-        .await;
-    let statuses: Vec<_> = statuses
-        .iter()
-        .map(|(command, status)| (command.as_str(), status.as_str()))
-        .collect();
+    let statuses: Vec<(String, String)> = bed.rows("SELECT command, status FROM audit_logs ORDER BY command").await;
+    let statuses: Vec<_> = statuses.iter().map(|(command, status)| (command.as_str(), status.as_str())).collect();
     let lost = ["lost 0", "lost 1", "lost 2"].map(|command| (command, "aborted"));
-    assert_eq!(
-        statuses,
-        [
-            &[("done", "succeeded")],
-            lost.as_slice(),
-            &[("mine", "succeeded")]
-        ]
-        .concat()
-    );
+    assert_eq!(statuses, [&[("done", "succeeded")], lost.as_slice(), &[("mine", "succeeded")]].concat());
     assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
 }
 

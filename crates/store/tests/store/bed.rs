@@ -31,49 +31,25 @@ pub(crate) fn sealer() -> Sealer {
 impl Bed {
     pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let url = format!(
-            "sqlite://{}",
-            directory.path().join("flotilla.db").display()
-        );
-        let config = DatabaseConfig {
-            driver: Driver::Sqlite,
-            url,
-        };
-        Self {
-            config,
-            sealer: sealer(),
-            _home: Home::Directory(directory),
-        }
+        let url = format!("sqlite://{}", directory.path().join("flotilla.db").display());
+        let config = DatabaseConfig { driver: Driver::Sqlite, url };
+        Self { config, sealer: sealer(), _home: Home::Directory(directory) }
     }
 
     pub(crate) async fn postgres(test: &str) -> Option<Self> {
         let name = test.to_owned();
-        let server = tokio::task::spawn_blocking(move || Server::shared(&name))
-            .await
-            .unwrap()?;
+        let server = tokio::task::spawn_blocking(move || Server::shared(&name)).await.unwrap()?;
         let database = format!("t{}", flotilla_types::id::AuditId::new().0.simple());
         let admin = PgPool::connect(&server.url("postgres")).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}")))
-            .execute(&admin)
-            .await
-            .unwrap();
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&admin).await.unwrap();
         admin.close().await;
-        let config = DatabaseConfig {
-            driver: Driver::Postgres,
-            url: server.url(&database),
-        };
-        Some(Self {
-            config,
-            sealer: sealer(),
-            _home: Home::Server(server),
-        })
+        let config = DatabaseConfig { driver: Driver::Postgres, url: server.url(&database) };
+        Some(Self { config, sealer: sealer(), _home: Home::Server(server) })
     }
 
     /// Another handle, as another hub would have; the schema is not touched.
     pub(crate) async fn open(&self) -> Store {
-        Store::open(&self.config, self.sealer.clone())
-            .await
-            .unwrap()
+        Store::open(&self.config, self.sealer.clone()).await.unwrap()
     }
 
     /// A handle on a migrated database.

@@ -3,6 +3,13 @@
 //! A story is an `async fn story(bed: Bed)`; `on_both_engines!` makes two tests of each. On a machine without
 //! PostgreSQL's programs those tests print `SKIPPED: ...` on standard error.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking; clippy's exception for tests does not reach helpers of an integration test"
+)]
+
 /// Makes two tests of each story.
 macro_rules! on_both_engines {
     ($($story:ident),+ $(,)?) => {

@@ -40,14 +40,8 @@ async fn as_a_child() {
     let (Some(task), Some(url)) = (variable(TASK), variable(URL)) else {
         return;
     };
-    let driver = if url.starts_with("postgres") {
-        Driver::Postgres
-    } else {
-        Driver::Sqlite
-    };
-    let store = Store::open(&DatabaseConfig { driver, url }, sealer())
-        .await
-        .unwrap();
+    let driver = if url.starts_with("postgres") { Driver::Postgres } else { Driver::Sqlite };
+    let store = Store::open(&DatabaseConfig { driver, url }, sealer()).await.unwrap();
     store.migrate().await.unwrap();
     match task.as_str() {
         "migrate" => {}
@@ -58,9 +52,7 @@ async fn as_a_child() {
 
 /// Says `act <id>` for each act that the log allowed; some end, some do not.
 async fn act_until_killed(store: &Store) {
-    let (log, _task) = AuditLog::start(store, AuditOptions::default())
-        .await
-        .unwrap();
+    let (log, _task) = AuditLog::start(store, AuditOptions::default()).await.unwrap();
     let act = |worker: u32| {
         let log = log.clone();
         async move {
@@ -81,25 +73,17 @@ async fn act_until_killed(store: &Store) {
 async fn processes_migrate_at_once(bed: Bed) {
     let mut children: Vec<_> = (0..4).map(|_| spawn(&bed, "migrate")).collect();
     let ended = tokio::task::spawn_blocking(move || {
-        children
-            .iter_mut()
-            .map(|child| child.0.wait().unwrap().success())
-            .collect::<Vec<_>>()
+        children.iter_mut().map(|child| child.0.wait().unwrap().success()).collect::<Vec<_>>()
     });
     assert_eq!(ended.await.unwrap(), [true; 4]);
-    assert_eq!(
-        bed.rows::<(i64,)>("SELECT seq FROM audit_head").await,
-        [(0,)]
-    );
+    assert_eq!(bed.rows::<(i64,)>("SELECT seq FROM audit_head").await, [(0,)]);
     bed.store().await;
 }
 
 async fn a_killed_process_has_a_row_for_each_act(bed: Bed) {
     let mut child = spawn(&bed, "act");
     let acts = tokio::task::spawn_blocking(move || {
-        let lines = BufReader::new(child.0.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut acts = vec![];
         for line in lines {
             acts.extend(line.rsplit_once("act ").map(|(_, id)| id.to_owned()));
@@ -117,26 +101,16 @@ async fn a_killed_process_has_a_row_for_each_act(bed: Bed) {
     let written: Vec<(String,)> = bed.rows("SELECT id FROM audit_logs").await;
     let written: std::collections::HashSet<_> = written.into_iter().map(|(id,)| id).collect();
     // The last line may be cut short by the kill.
-    let missing = acts
-        .iter()
-        .filter(|id| id.len() == 36 && !written.contains(*id))
-        .count();
+    let missing = acts.iter().filter(|id| id.len() == 36 && !written.contains(*id)).count();
     assert_eq!(missing, 0, "of {}", acts.len());
-    let (log, task) = AuditLog::start(&store, AuditOptions::default())
-        .await
-        .unwrap();
+    let (log, task) = AuditLog::start(&store, AuditOptions::default()).await.unwrap();
     let closed = log.close_orphans().await.unwrap();
     assert!(closed >= 50, "{closed}");
     drop(log);
     task.await.unwrap();
-    let open: Vec<(String,)> = bed
-        .rows("SELECT id FROM audit_logs WHERE status = 'attempted'")
-        .await;
+    let open: Vec<(String,)> = bed.rows("SELECT id FROM audit_logs WHERE status = 'attempted'").await;
     assert_eq!(open, []);
     assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
 }
 
-on_both_engines!(
-    processes_migrate_at_once,
-    a_killed_process_has_a_row_for_each_act
-);
+on_both_engines!(processes_migrate_at_once, a_killed_process_has_a_row_for_each_act);

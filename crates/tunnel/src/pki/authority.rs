@@ -140,11 +140,7 @@ impl CertificateAuthority {
         leaf.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         leaf.params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
         let certificate = leaf.params.signed_by(&key, &self.issuer)?;
-        Ok(IssuedClient {
-            certificate_pem: certificate.pem(),
-            serial: leaf.serial,
-            not_after: leaf.not_after,
-        })
+        Ok(IssuedClient { certificate_pem: certificate.pem(), serial: leaf.serial, not_after: leaf.not_after })
     }
 }
 
@@ -173,9 +169,7 @@ fn verified_key(csr_pem: &str, common_name: &str) -> Result<impl PublicKeyData +
         _ => false,
     };
     if !named {
-        return Err(PkiError::WrongName {
-            expected: common_name.to_owned(),
-        });
+        return Err(PkiError::WrongName { expected: common_name.to_owned() });
     }
     let accepted = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
     if !accepted.contains(&request.public_key.algorithm()) {
@@ -205,11 +199,7 @@ fn params(common_name: &str, ttl: Duration) -> Result<Leaf, PkiError> {
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    Ok(Leaf {
-        params,
-        serial: hexadecimal(&serial),
-        not_after,
-    })
+    Ok(Leaf { params, serial: hexadecimal(&serial), not_after })
 }
 
 /// X.509 times have no fractions of a second.

@@ -34,11 +34,8 @@ pub fn server_config(
     alpn: &[&[u8]],
 ) -> Result<ServerConfig, PkiError> {
     let provider = provider();
-    let versions: &[&rustls::SupportedProtocolVersion] = if client_ca_pem.is_some() {
-        &[&TLS13]
-    } else {
-        &[&TLS13, &TLS12]
-    };
+    let versions: &[&rustls::SupportedProtocolVersion] =
+        if client_ca_pem.is_some() { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
     let builder = match client_ca_pem {
         Some(pem) => {
@@ -76,9 +73,7 @@ pub fn client_config(
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots);
     let mut config = match client {
-        Some((certificate, key)) => {
-            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
-        }
+        Some((certificate, key)) => builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?,
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -92,9 +87,7 @@ pub fn client_config(
 /// The TLS library refuses its own defaults.
 pub fn pinned_ca_client_config() -> Result<ClientConfig, PkiError> {
     let provider = provider();
-    let verifier = Arc::new(Unverified {
-        provider: provider.clone(),
-    });
+    let verifier = Arc::new(Unverified { provider: provider.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()

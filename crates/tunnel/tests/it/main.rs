@@ -1,0 +1,10 @@
+//! The tunnel, both ends of it, over loopback TCP and TLS.
+//!
+//! Every wait has a deadline far longer than it needs, so that a slow machine makes a test slow, not red.
+
+mod dialling;
+mod enrolment;
+mod exchange;
+mod lifecycle;
+mod support;
+mod upgrades;
