@@ -1,1 +1,1 @@
-//! e2e.
+//! Real clusters, the real hub and agents, unmodified kubectl and Helm. Everything is in `tests/it`.

@@ -179,7 +179,7 @@ impl HubProcess {
     /// It fails; the error holds what it said.
     pub fn flotilla_ok(&self, user: &str, arguments: &[&str]) -> Result<String> {
         let output = self.flotilla(user).args(arguments).output()?;
-        succeeded(&format!("flotilla {}", arguments.join(" ")), output)
+        succeeded(&format!("flotilla {}", arguments.join(" ")), &output)
     }
 
     /// Signs `user` in.
@@ -192,7 +192,7 @@ impl HubProcess {
         command.args(["login", "--hub", &self.url(), "--email", email, "--password-stdin", "--ca-file"]).arg(self.ca_path());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no pipe")?.write_all(password.as_bytes())?;
-        succeeded("flotilla login", child.wait_with_output()?).map(drop)
+        succeeded("flotilla login", &child.wait_with_output()?).map(drop)
     }
 
     /// Makes an account with roles and signs it in under the name before the `@`.
@@ -233,7 +233,7 @@ fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-fn succeeded(what: &str, output: Output) -> Result<String> {
+fn succeeded(what: &str, output: &Output) -> Result<String> {
     if !output.status.success() {
         bail!("{what}: {}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }

@@ -130,6 +130,17 @@ impl Binaries {
     }
 }
 
+/// Builds a Go module of the caller's as the test bed builds its own: into the user's cache, once per state of its
+/// sources. Returns the folder with its programs. `name` must be its alone.
+///
+/// # Errors
+/// No Go tool, a failed build, or an unwritable cache.
+pub fn build_go_module(name: &'static str, source: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let source = source.to_owned();
+    Module { name, source, link: String::new(), r#static: false, finish: &|_| Ok(()) }
+        .ensure(&default_cache()?, progress)
+}
+
 fn default_cache() -> Result<PathBuf> {
     let base = etcetera::choose_base_strategy().context("find the user's cache folder")?;
     Ok(base.cache_dir().join("flotilla").join("testbed"))

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::binaries::Binaries;
+use crate::components::{self, CONTROLLER_MANAGER, FRONT_PROXY, SCHEDULER, kubeconfig_path};
 use crate::pki::{Authority, KeyAndCertificate, PemDir, write_private};
 use crate::probe::Probe;
-use crate::process::{Process, Program, wait_until};
+use crate::process::{Process, wait_until};
 use crate::state::StateDir;
 use crate::{free_port, kubeconfig};
 
@@ -24,9 +25,6 @@ use crate::{free_port, kubeconfig};
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// Someone else may take a port between its reservation and its use.
 const ATTEMPTS: usize = 3;
-/// Name in the certificates of those who may speak for others to aggregated API servers.
-const FRONT_PROXY: &str = "front-proxy-client";
-
 /// What a control plane is to be like.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -89,25 +87,16 @@ impl ControlPlane {
         let started = Instant::now();
         let state = Arc::new(StateDir::create(&options.name)?);
         std::fs::create_dir(state.path().join("log"))?;
-        let etcd_port = free_port()?;
-        let mut etcd = etcd(binaries, &state, etcd_port)?;
+        let (port, etcd_port) = (free_port()?, free_port()?);
+        let mut etcd = components::etcd(binaries, &state, etcd_port, free_port()?).start(&binaries.leash())?;
         let authority = Authority::new(&format!("{}-ca", options.name))?;
         let pki = PemDir::create(state.path().join("pki"))?;
-        let admin = write_certificates(&pki, &authority)?;
-        let port = free_port()?;
-        let probe = Probe::new(port, &authority, &admin)?;
+        write_certificates(&pki, &authority)?;
         let server = format!("https://127.0.0.1:{port}");
-        for (user, group) in [
-            ("admin", Some("system:masters")),
-            ("system:kube-controller-manager", None),
-            ("system:kube-scheduler", None),
-        ] {
-            let pair = authority.issue(user, group, &[])?;
-            let text = kubeconfig::with_certificate(&options.name, &server, &authority, user, &pair);
-            write_private(&kubeconfig_path(&state, user), &text)?;
-        }
+        let admin = write_kubeconfigs(&state, &authority, &options.name, &server)?;
+        let probe = Probe::new(port, &authority, &admin)?;
         etcd.wait_until("serves", START_LIMIT, || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, etcd_port)).is_ok()))?;
-        let apiserver = apiserver_program(binaries, &state, &pki, port, etcd_port)
+        let apiserver = components::apiserver(binaries, &state, &pki, port, etcd_port)
             .args(&options.apiserver_args)
             .start(&binaries.leash())?;
         let mut plane = Self {
@@ -139,8 +128,8 @@ impl ControlPlane {
     fn start_controllers(&mut self) -> Result<()> {
         let leash = self.binaries.leash();
         self.controller_manager =
-            Some(controller_manager_program(&self.binaries, &self.state, &self.pki).start(&leash)?);
-        self.scheduler = Some(scheduler_program(&self.binaries, &self.state).start(&leash)?);
+            Some(components::controller_manager(&self.binaries, &self.state, &self.pki).start(&leash)?);
+        self.scheduler = Some(components::scheduler(&self.binaries, &self.state).start(&leash)?);
         let probe = self.probe.clone();
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
         if let Some(process) = &mut self.controller_manager {
@@ -333,92 +322,26 @@ fn is_taken_port(error: &anyhow::Error) -> bool {
     format!("{error:#}").contains("address already in use")
 }
 
-fn kubeconfig_path(state: &StateDir, user: &str) -> PathBuf {
-    state.path().join(format!("{}.kubeconfig", user.trim_start_matches("system:")))
-}
-
-/// Writes what the components read and returns the administrator's certificate.
-fn write_certificates(pki: &PemDir, authority: &Authority) -> Result<KeyAndCertificate> {
+/// Writes the certificates that the components read.
+fn write_certificates(pki: &PemDir, authority: &Authority) -> Result<()> {
     pki.write_authority(authority)?;
     let hosts = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "127.0.0.1", "10.96.0.1"];
     pki.write_pair("apiserver", &authority.issue("kube-apiserver", None, &hosts)?)?;
     pki.write_pair("kubelet-client", &authority.issue("apiserver-kubelet-client", Some("system:masters"), &[])?)?;
-    pki.write_pair("front-proxy", &authority.issue(FRONT_PROXY, None, &[])?)?;
-    authority.issue("admin", Some("system:masters"), &[])
+    pki.write_pair("front-proxy", &authority.issue(FRONT_PROXY, None, &[])?)
 }
 
-/// A component of Kubernetes. It is killed rather than asked to end: nothing of what it holds outlives it, and an API
-/// server that ends in order waits for its watchers.
-fn component(binaries: &Binaries, state: &StateDir, name: &str) -> Program {
-    Program::new(name, binaries.kube(), &state.path().join("log"))
-        .arg(name)
-        .current_dir(state.path())
-        .grace(Duration::ZERO)
-}
-
-fn etcd(binaries: &Binaries, state: &StateDir, port: u16) -> Result<Process> {
-    component(binaries, state, "etcd")
-        .arg("--data-dir")
-        .arg(state.path().join("etcd"))
-        .arg(format!("--client-url=http://127.0.0.1:{port}"))
-        .arg(format!("--peer-url=http://127.0.0.1:{}", free_port()?))
-        .start(&binaries.leash())
-}
-
-/// `--flag=<path below the PKI folder>`.
-fn file_flag(pki: &PemDir, flag: &str, file: &str) -> String {
-    format!("--{flag}={}", pki.path(file).display())
-}
-
-fn apiserver_program(binaries: &Binaries, state: &StateDir, pki: &PemDir, port: u16, etcd_port: u16) -> Program {
-    let files = [
-        ("client-ca-file", "ca.crt"),
-        ("tls-cert-file", "apiserver.crt"),
-        ("tls-private-key-file", "apiserver.key"),
-        ("service-account-key-file", "sa.pub"),
-        ("service-account-signing-key-file", "sa.key"),
-        ("kubelet-client-certificate", "kubelet-client.crt"),
-        ("kubelet-client-key", "kubelet-client.key"),
-        ("kubelet-certificate-authority", "ca.crt"),
-        ("requestheader-client-ca-file", "ca.crt"),
-        ("proxy-client-cert-file", "front-proxy.crt"),
-        ("proxy-client-key-file", "front-proxy.key"),
-    ];
-    component(binaries, state, "kube-apiserver")
-        .args(files.map(|(flag, file)| file_flag(pki, flag, file)))
-        .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
-        .arg(format!("--secure-port={port}"))
-        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
-        .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg("--service-cluster-ip-range=10.96.0.0/16")
-        .args(["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
-        .arg("--kubelet-preferred-address-types=InternalIP")
-        .arg(format!("--requestheader-allowed-names={FRONT_PROXY}"))
-        .args(["--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"])
-        .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
-        // No kube-proxy: aggregated APIs and webhooks are reached at their endpoints.
-        .arg("--enable-aggregator-routing=true")
-        .args(["--max-requests-inflight=2000", "--max-mutating-requests-inflight=1000"])
-}
-
-/// Without a port of their own: nobody asks the controllers for metrics, and they start faster.
-fn controller_manager_program(binaries: &Binaries, state: &StateDir, pki: &PemDir) -> Program {
-    component(binaries, state, "kube-controller-manager")
-        .arg(format!("--kubeconfig={}", kubeconfig_path(state, "system:kube-controller-manager").display()))
-        .args([
-            file_flag(pki, "service-account-private-key-file", "sa.key"),
-            file_flag(pki, "root-ca-file", "ca.crt"),
-            file_flag(pki, "cluster-signing-cert-file", "ca.crt"),
-            file_flag(pki, "cluster-signing-key-file", "ca.key"),
-        ])
-        .args(["--leader-elect=false", "--use-service-account-credentials", "--secure-port=0"])
-        .args(["--kube-api-qps=1000", "--kube-api-burst=2000"])
-}
-
-fn scheduler_program(binaries: &Binaries, state: &StateDir) -> Program {
-    component(binaries, state, "kube-scheduler")
-        .arg(format!("--kubeconfig={}", kubeconfig_path(state, "system:kube-scheduler").display()))
-        .args(["--leader-elect=false", "--secure-port=0", "--kube-api-qps=1000", "--kube-api-burst=2000"])
+/// Writes the kubeconfigs of the administrator and the controllers, and returns the administrator's certificate.
+fn write_kubeconfigs(state: &StateDir, authority: &Authority, name: &str, server: &str) -> Result<KeyAndCertificate> {
+    let write = |user: &str, group: Option<&str>| -> Result<KeyAndCertificate> {
+        let pair = authority.issue(user, group, &[])?;
+        let text = kubeconfig::with_certificate(name, server, authority, user, &pair);
+        write_private(&kubeconfig_path(state, user), &text)?;
+        Ok(pair)
+    };
+    write(CONTROLLER_MANAGER, None)?;
+    write(SCHEDULER, None)?;
+    write("admin", Some("system:masters"))
 }
 
 /// Waits until `kubectl get <what>` with a `JSONPath` template prints `expected`.

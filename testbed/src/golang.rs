@@ -90,7 +90,7 @@ impl Module<'_> {
         progress(&format!("{}: loading Go modules", self.name));
         let listed = out.with_extension("packages");
         let mut list = self.go();
-        list.args(["list", "-deps", "./..."]).stdout(File::create(&listed)?);
+        list.args(["list", "-buildvcs=false", "-deps", "./..."]).stdout(File::create(&listed)?);
         run_with_progress(list, self.name, progress, |work| format!("{} modules fetched", work.fetched))?;
         let packages = fs::read_to_string(&listed)?.lines().count();
         let mut target = OsString::from(out);

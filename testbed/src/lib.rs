@@ -19,6 +19,7 @@
 //! though they are started with [`Process`] as well.
 
 mod binaries;
+mod components;
 mod control_plane;
 mod golang;
 mod kubeconfig;
@@ -32,7 +33,7 @@ mod process;
 pub mod reserve;
 mod state;
 
-pub use binaries::{Binaries, Tools};
+pub use binaries::{Binaries, Tools, build_go_module};
 pub use control_plane::{ControlPlane, Options};
 pub use kwok::{Kwok, KwokOptions};
 pub use metrics_server::MetricsServer;

@@ -1,1 +1,7 @@
-//! CONTRACT.md, row by row.
+//! CONTRACT.md, row by row, against a running hub with a real cluster behind a real agent. Each test is named after
+//! its row and says in words what the row demands.
+
+mod fixture;
+mod mounting;
+mod section_a;
+mod section_a_grpc;

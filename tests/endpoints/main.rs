@@ -1,1 +1,199 @@
-//! Every endpoint.
+//! Visits every route of every listener as nobody, as somebody without rights, and, where it is the administrator's,
+//! as him. A route that is not listed here fails the test, and so does a row without a route.
+//!
+//! The rules: nobody gets 401 everywhere but on open routes; somebody without rights gets 403 on administrators'
+//! routes, 404 on clusters that he cannot see, and never a 401 or 403 on what everyone signed in may do.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use flotilla_harness::HubOptions;
+use flotilla_hub::listen::agents::Route;
+use flotilla_hub::routes::openapi_document;
+use flotilla_tests::Fixture;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Anyone.
+    Open,
+    /// Whoever has a token of the other kind, in the body.
+    OwnProof,
+    /// Everyone signed in.
+    SignedIn,
+    /// Everyone signed in, for clusters that he sees.
+    Cluster,
+    /// Administrators of the hub.
+    Administrator,
+}
+use Access::{Administrator, Cluster, Open, OwnProof, SignedIn};
+
+/// Every operation of the people's API. The gateway stands at the end; it is not in the OpenAPI document.
+const ROUTES: &[(&str, &str, Access)] = &[
+    ("post", "/auth/login", OwnProof),
+    ("post", "/auth/refresh", OwnProof),
+    ("post", "/auth/logout", SignedIn),
+    ("post", "/auth/password", SignedIn),
+    ("get", "/api/whoami", SignedIn),
+    ("get", "/api/clusters", SignedIn),
+    ("post", "/api/clusters", Administrator),
+    ("delete", "/api/clusters/{id}", Administrator),
+    ("post", "/api/clusters/{id}/exec", Cluster),
+    ("get", "/api/users", Administrator),
+    ("post", "/api/users", Administrator),
+    ("delete", "/api/users/{id}", Administrator),
+    ("put", "/api/users/{id}/roles", Administrator),
+    ("post", "/api/users/{id}/password", Administrator),
+    ("get", "/api/roles", SignedIn),
+    ("post", "/api/roles", Administrator),
+    ("put", "/api/roles/{name}", Administrator),
+    ("delete", "/api/roles/{name}", Administrator),
+    ("post", "/api/agents/tokens", Administrator),
+    ("get", "/api/agents", Administrator),
+    ("delete", "/api/agents/{cluster}", Administrator),
+    ("post", "/api/agents/register", OwnProof),
+    ("get", "/api/agents/connect", Open),
+    ("get", "/api/audit", SignedIn),
+    ("get", "/api/config", Open),
+    ("get", "/.well-known/jwks.json", Open),
+    ("get", "/health", Open),
+    ("get", "/healthz", Open),
+    ("get", "/readyz", Open),
+    ("get", "/api/openapi.json", Open),
+];
+
+const GATEWAY: &str = "/k8s/clusters/{cluster}/api/v1/pods";
+
+fn documented() -> BTreeSet<(String, String)> {
+    let document = serde_json::to_value(openapi_document()).expect("the document is JSON");
+    let paths = document["paths"].as_object().expect("paths").clone();
+    let operations = |(path, item): (String, Value)| {
+        let methods: Vec<String> = item.as_object().expect("an item").keys().cloned().collect();
+        methods.into_iter().filter(|key| ["get", "put", "post", "delete", "patch", "head", "options"].contains(&key.as_str())).map(move |method| (method, path.clone()))
+    };
+    paths.into_iter().flat_map(operations).collect()
+}
+
+#[test]
+fn every_route_is_listed() {
+    let listed: BTreeSet<(String, String)> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let documented = documented();
+    let missing: Vec<_> = documented.difference(&listed).collect();
+    let stale: Vec<_> = listed.difference(&documented).collect();
+    assert!(missing.is_empty(), "routes without a row here: say who may call them: {missing:?}");
+    assert!(stale.is_empty(), "rows without a route: {stale:?}");
+}
+
+/// A path with its parameters filled in by things that do not exist.
+fn filled(path: &str) -> String {
+    path.replace("{id}", "00000000-0000-7000-8000-000000000000").replace("{name}", "nothing").replace("{cluster}", "nothing")
+}
+
+/// A body that is well-formed for its route, so that what is tested is the right to call it.
+fn body(method: &str, path: &str) -> Option<Value> {
+    match (method, path) {
+        ("post", "/auth/login") => Some(json!({"email": "nobody@example.com", "password": "not the password"})),
+        ("post", "/auth/refresh") => Some(json!({"refresh_token": "nothing"})),
+        ("post", "/auth/password") => Some(json!({"current": "x", "new": "y"})),
+        ("post", "/api/clusters") => Some(json!({"name": "nothing", "kubeconfig": ""})),
+        ("post", "/api/clusters/{id}/exec") => Some(json!({"command": ["get", "pods"]})),
+        ("post", "/api/users") => Some(json!({"email": "nobody@"})),
+        ("put", "/api/users/{id}/roles") => Some(json!({"roles": []})),
+        ("post" | "put", "/api/roles" | "/api/roles/{name}") => Some(json!({"name": "nothing", "clusters": []})),
+        ("post", "/api/agents/tokens") => Some(json!({"cluster": "NOT A NAME"})),
+        ("post", "/api/agents/register") => Some(json!({"token": "x", "cluster": "nothing", "csr": "x"})),
+        _ => None,
+    }
+}
+
+async fn visit(fixture: &Fixture, method: &str, path: &str, token: Option<&str>) -> Result<(StatusCode, Value)> {
+    let verb = Method::from_bytes(method.to_uppercase().as_bytes())?;
+    let response = fixture.call(verb, &filled(path), token, body(method, path)).await?;
+    let (status, id) = (response.status(), response.headers().get("x-request-id").cloned());
+    assert!(id.is_some(), "{method} {path} answers without X-Request-Id");
+    Ok((status, response.json().await.unwrap_or(Value::Null)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_somebody_administrator() -> Result<()> {
+    let fixture = Fixture::start(&HubOptions::default())?;
+    let password = fixture.hub.add_user("somebody@example.com", &[])?;
+    let answer: Value = fixture.sign_in("somebody@example.com", &password).await?.json().await?;
+    let somebody = answer["token"].as_str().context("no token")?.to_owned();
+    let administrator = fixture.admin_token().await?;
+
+    for (method, path, access) in ROUTES {
+        let (status, problem) = visit(&fixture, method, path, None).await?;
+        let shown = format!("{method} {path} as nobody: {status} {problem}");
+        match access {
+            Open => assert!(status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN, "{shown}"),
+            OwnProof => assert!(status.is_client_error(), "{shown}"),
+            SignedIn | Cluster | Administrator => assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}"),
+        }
+        // Logging out ends the token that the other routes still need; it is visited on its own below.
+        if *path == "/auth/logout" {
+            continue;
+        }
+        let (status, problem) = visit(&fixture, method, path, Some(&somebody)).await?;
+        let shown = format!("{method} {path} as somebody: {status} {problem}");
+        match access {
+            Administrator => assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{shown}"),
+            Cluster => assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{shown}"),
+            _ => assert!(status != StatusCode::FORBIDDEN && !status.is_server_error(), "{shown}"),
+        }
+        if *access == Administrator {
+            let (status, problem) = visit(&fixture, method, path, Some(&administrator)).await?;
+            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) || status.is_server_error();
+            assert!(!refused, "{method} {path} as administrator: {status} {problem}");
+        }
+    }
+    gateway(&fixture, &somebody).await?;
+    let (status, _) = visit(&fixture, "post", "/auth/logout", Some(&somebody)).await?;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = visit(&fixture, "get", "/api/whoami", Some(&somebody)).await?;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "a token holds after its logout");
+    Ok(())
+}
+
+/// The gateway answers in the API server's own form.
+async fn gateway(fixture: &Fixture, somebody: &str) -> Result<()> {
+    let (status, body) = visit(fixture, "get", GATEWAY, None).await?;
+    assert_eq!((status, &body["kind"], &body["reason"]), (StatusCode::UNAUTHORIZED, &json!("Status"), &json!("Unauthorized")));
+    let (status, body) = visit(fixture, "get", GATEWAY, Some(somebody)).await?;
+    assert_eq!((status, &body["kind"], &body["reason"]), (StatusCode::NOT_FOUND, &json!("Status"), &json!("NotFound")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agents_listener() -> Result<()> {
+    let fixture = Fixture::start(&HubOptions::default())?;
+    for (route, method, path, needs_certificate) in Route::ALL {
+        let url = format!("https://localhost:{}{path}", fixture.hub.agents_port);
+        let mut request = fixture.client.request(method.clone(), url);
+        if *method == Method::POST {
+            request = request.json(&json!({"token": "x", "cluster": "nothing", "csr": "x"}));
+        }
+        let response = request.send().await?;
+        let (status, problem): (_, Value) = (response.status(), response.json().await.unwrap_or(Value::Null));
+        let shown = format!("{route:?} {method} {path} without certificate: {status} {problem}");
+        match (needs_certificate, route) {
+            (true, _) => assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}"),
+            (false, Route::Register) => assert!(status.is_client_error(), "{shown}"),
+            (false, _) => assert!(status.is_success(), "{shown}"),
+        }
+    }
+    let unknown = fixture.client.get(format!("https://localhost:{}/api/users", fixture.hub.agents_port)).send().await?;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND, "people's routes are not on the agents' listener");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_served_document_is_the_checked_one() -> Result<()> {
+    let fixture = Fixture::start(&HubOptions::default())?;
+    let served: Value = fixture.call(Method::GET, "/api/openapi.json", None, None).await?.json().await?;
+    assert_eq!(served, serde_json::to_value(openapi_document())?);
+    assert_eq!(served["openapi"], json!("3.1.0"));
+    Ok(())
+}

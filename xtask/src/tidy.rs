@@ -86,7 +86,7 @@ fn layers(broken: &mut Vec<String>) -> anyhow::Result<()> {
         ("tunnel", &[]),
         ("store", &["types"]),
         ("identity", &["types"]),
-        ("upstream", &["tunnel"]),
+        ("upstream", &["tunnel", "settings"]),
         ("cluster", &["types", "store", "identity", "tunnel", "upstream"]),
         ("agent", &["types", "settings", "tunnel", "upstream"]),
         ("hub", &["types", "settings", "store", "identity", "tunnel", "upstream", "cluster"]),

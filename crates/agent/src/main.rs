@@ -21,6 +21,7 @@ mod run;
 mod state;
 mod verify;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,7 +87,10 @@ fn start(arguments: &Arguments) -> anyhow::Result<()> {
 fn log_to_stderr(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.level)
         .with_context(|| format!("`log.level` {:?} is not a level (error, warn, info, debug, trace)", log.level))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),

@@ -76,6 +76,21 @@ pub(crate) fn list(values: &[String]) -> Cell {
     text(values.join(","))
 }
 
+/// A cell of many words, in lines that still fit beside other columns.
+pub(crate) fn paragraph(values: &[String]) -> Cell {
+    const WIDTH: usize = 40;
+    let mut lines = vec![String::new()];
+    for (at, value) in values.iter().enumerate() {
+        let comma = if at + 1 < values.len() { "," } else { "" };
+        let word = format!("{}{comma}", plain(value).replace('\n', " "));
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || line.len() + word.len() <= WIDTH => line.push_str(&word),
+            _ => lines.push(word),
+        }
+    }
+    if values.is_empty() { text("") } else { Cell::new(lines.join("\n")) }
+}
+
 /// A cell whose word says how things are; green, yellow or red on a terminal.
 pub(crate) fn state(value: &str) -> Cell {
     let colour = match value.split(' ').next().unwrap_or_default() {
@@ -184,6 +199,18 @@ mod tests {
     fn colour_only_when_asked_for() {
         assert!(sample().render(true).contains('\u{1b}'));
         assert!(!sample().render(false).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn many_words_become_several_lines_of_their_column() {
+        let words: Vec<String> = (0..12).map(|i| format!("resource{i}")).collect();
+        let table = Table::of(&["a", "b", "c"], &[()], |()| vec![text("x"), paragraph(&words), text("y")]);
+        let shown = table.render(false);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 1 + 4, "{shown}");
+        assert!(lines[1].starts_with("x  resource0,resource1,resource2,") && lines[1].ends_with("  y"), "{shown}");
+        assert_eq!(lines[4], "   resource11", "{shown}");
+        assert_eq!(paragraph(&[]).content(), "-");
     }
 
     #[test]

@@ -23,12 +23,19 @@ use crate::config::Config;
 /// How long a retired signing key still verifies: the longest life of anything it signed, and some.
 const RETIRED_KEY_KEPT: Duration = Duration::from_secs(8 * 86_400);
 
+/// The same in milliseconds, as the store counts time.
+pub const RETIRED_KEY_KEPT_MS: i64 = 8 * 86_400_000;
+
 /// Makes the data directory, readable by its owner only.
 ///
 /// # Errors
 /// It cannot be made.
 pub fn data_dir(path: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("data_dir {} cannot be made", path.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("data_dir {} cannot be made", path.display()))
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
@@ -47,9 +54,12 @@ fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
 pub fn certificate_authority(data_dir: &Path) -> anyhow::Result<CertificateAuthority> {
     let (cert_path, key_path) = (data_dir.join("ca.crt"), data_dir.join("ca.key"));
     if key_path.exists() {
-        let cert = std::fs::read_to_string(&cert_path).with_context(|| format!("{} cannot be read", cert_path.display()))?;
-        let key = std::fs::read_to_string(&key_path).with_context(|| format!("{} cannot be read", key_path.display()))?;
-        return CertificateAuthority::from_pem(&cert, &key).with_context(|| format!("the CA in {} cannot be used", data_dir.display()));
+        let cert =
+            std::fs::read_to_string(&cert_path).with_context(|| format!("{} cannot be read", cert_path.display()))?;
+        let key =
+            std::fs::read_to_string(&key_path).with_context(|| format!("{} cannot be read", key_path.display()))?;
+        return CertificateAuthority::from_pem(&cert, &key)
+            .with_context(|| format!("the CA in {} cannot be used", data_dir.display()));
     }
     let ca = CertificateAuthority::generate("Flotilla hub CA")?;
     write_private(&cert_path, ca.certificate_pem())?;
@@ -64,7 +74,11 @@ pub fn certificate_authority(data_dir: &Path) -> anyhow::Result<CertificateAutho
 pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
     if let Some(secret) = &config.auth.jwt_secret {
         let secret = secret.expose();
-        anyhow::ensure!(secret.len() >= 16, "auth.jwt_secret has {} characters; give at least 16, or leave it out", secret.len());
+        anyhow::ensure!(
+            secret.len() >= 16,
+            "auth.jwt_secret has {} characters; give at least 16, or leave it out",
+            secret.len()
+        );
         // A passphrase is stretched by no more than a hash here: it must be long. The label keeps this use apart.
         let key = digest::digest(&digest::SHA256, format!("flotilla sealing key v1\0{secret}").as_bytes());
         let key: [u8; 32] = key.as_ref().try_into().context("SHA-256 has 32 bytes")?;
@@ -87,7 +101,8 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
     let driver = if config.database.driver == "postgres" { Driver::Postgres } else { Driver::Sqlite };
     let default_url = || format!("sqlite://{}", config.data_dir.join("hub.db").display());
     let url = config.database.url.as_ref().map_or_else(default_url, |url| url.expose().to_owned());
-    let store = Store::open(&DatabaseConfig { driver, url }, sealer(config)?).await.context("the database cannot be opened")?;
+    let store =
+        Store::open(&DatabaseConfig { driver, url }, sealer(config)?).await.context("the database cannot be opened")?;
     store.migrate().await.context("the database cannot be brought up to date")?;
     Ok(store)
 }
@@ -100,8 +115,10 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
 pub async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<KeyMaterial>> {
     let mut keys = Vec::new();
     for path in &config.auth.jwt_key_files {
-        let pem = std::fs::read_to_string(path).with_context(|| format!("auth.jwt_key_files: {} cannot be read", path.display()))?;
-        let key = KeyMaterial::from_pem(&pem).with_context(|| format!("auth.jwt_key_files: {} is not an RSA private key in PEM", path.display()))?;
+        let pem = std::fs::read_to_string(path)
+            .with_context(|| format!("auth.jwt_key_files: {} cannot be read", path.display()))?;
+        let key = KeyMaterial::from_pem(&pem)
+            .with_context(|| format!("auth.jwt_key_files: {} is not an RSA private key in PEM", path.display()))?;
         anyhow::ensure!(key.algorithm == Algorithm::Rs256, "auth.jwt_key_files: {} is not an RSA key", path.display());
         keys.push(key);
     }
@@ -109,7 +126,8 @@ pub async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<
     let now = now_ms();
     let mut own: Vec<KeyMaterial> = stored.iter().map(key_material).collect::<anyhow::Result<_>>()?;
     own.retain(|key| !key.is_spent(now, RETIRED_KEY_KEPT));
-    let wanted: &[Algorithm] = if keys.is_empty() { &[Algorithm::Rs256, Algorithm::EdDsa] } else { &[Algorithm::EdDsa] };
+    let wanted: &[Algorithm] =
+        if keys.is_empty() { &[Algorithm::Rs256, Algorithm::EdDsa] } else { &[Algorithm::EdDsa] };
     for algorithm in wanted {
         renew_key(config, store, &mut own, *algorithm, now).await?;
     }
@@ -118,7 +136,13 @@ pub async fn signing_keys(config: &Config, store: &Store) -> anyhow::Result<Vec<
     Ok(keys)
 }
 
-async fn renew_key(config: &Config, store: &Store, own: &mut Vec<KeyMaterial>, algorithm: Algorithm, now: i64) -> anyhow::Result<()> {
+async fn renew_key(
+    config: &Config,
+    store: &Store,
+    own: &mut Vec<KeyMaterial>,
+    algorithm: Algorithm,
+    now: i64,
+) -> anyhow::Result<()> {
     let current = own.iter_mut().find(|key| key.algorithm == algorithm && key.retired_at_ms.is_none());
     if let Some(key) = current {
         if now - key.created_at_ms < config.auth.key_rotation.as_ms() {
@@ -135,7 +159,8 @@ async fn renew_key(config: &Config, store: &Store, own: &mut Vec<KeyMaterial>, a
 }
 
 fn key_material(stored: &SigningKey) -> anyhow::Result<KeyMaterial> {
-    let mut key = KeyMaterial::from_pem(stored.private_key.expose_secret()).context("a signing key in the database cannot be used")?;
+    let mut key = KeyMaterial::from_pem(stored.private_key.expose_secret())
+        .context("a signing key in the database cannot be used")?;
     key.created_at_ms = stored.created_at_ms;
     key.retired_at_ms = stored.retired_at_ms;
     Ok(key)
@@ -163,14 +188,27 @@ pub async fn first_administrator(config: &Config, store: &Store) -> anyhow::Resu
     let email = normalize_email(&config.auth.first_administrator).context("auth.first_administrator")?;
     let made: SecretString = password::generate();
     let password_hash = password::hash(made.clone()).await?.into();
-    store.create_user(NewUser { email: email.clone(), password_hash, must_change: true, roles: vec!["admin".to_owned()] }).await?;
+    store
+        .create_user(NewUser {
+            email: email.clone(),
+            password_hash,
+            must_change: true,
+            roles: vec!["admin".to_owned()],
+        })
+        .await?;
     announce(config, &email, made.expose_secret())
 }
 
 fn announce(config: &Config, email: &str, password: &str) -> anyhow::Result<()> {
     let url = config.public_url();
     let mut out = std::io::stderr().lock();
-    writeln!(out, "\nFirst start: an administrator was made. This password is shown once; change it after the first login.\n")?;
-    writeln!(out, "  account:  {email}\n  password: {password}\n  sign in:  flotilla login --hub {url} --email {email}\n")?;
+    writeln!(
+        out,
+        "\nFirst start: an administrator was made. This password is shown once; change it after the first login.\n"
+    )?;
+    writeln!(
+        out,
+        "  account:  {email}\n  password: {password}\n  sign in:  flotilla login --hub {url} --email {email}\n"
+    )?;
     Ok(())
 }

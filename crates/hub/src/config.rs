@@ -50,14 +50,16 @@ impl Serialize for Period {
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error| serde::de::Error::custom(format!("{text:?} is not a length of time such as 30s, 15m, 24h or 7d: {error}")))
+        text.parse().map_err(|error| {
+            serde::de::Error::custom(format!("{text:?} is not a length of time such as 30s, 15m, 24h or 7d: {error}"))
+        })
     }
 }
 
 /// Everything that can be set. Each value has a default; a hub without any configuration listens on
 /// loopback and keeps its state in one directory, with SQLite.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// Listeners.
     pub server: Server,
@@ -83,7 +85,7 @@ pub struct Config {
 
 /// Listeners.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Server {
     /// Address of all listeners but metrics. `0.0.0.0` opens the hub to the network.
     pub bind: IpAddr,
@@ -106,7 +108,7 @@ pub struct Server {
 
 /// Database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Database {
     /// `sqlite` or `postgres`.
     pub driver: String,
@@ -116,7 +118,7 @@ pub struct Database {
 
 /// Sign-in, tokens, roles.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Auth {
     /// Passphrase of at least 16 characters under which the hub's signing keys, and the credentials
     /// of clusters, are sealed in the database. Left out: a random one in `<data_dir>/seal.key`.
@@ -137,7 +139,7 @@ pub struct Auth {
 
 /// The certificate that people's clients see.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Tls {
     /// Off only behind a proxy that terminates TLS: the people's listener then speaks plain HTTP to anyone.
     pub enabled: bool,
@@ -149,7 +151,7 @@ pub struct Tls {
 
 /// The audit log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Audit {
     /// Whether each row is also printed on standard output as one line of JSON.
     pub stdout: bool,
@@ -161,7 +163,7 @@ pub struct Audit {
 
 /// The path to the clusters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Gateway {
     /// How long a cluster may take until it begins to answer.
     pub timeout: Period,
@@ -175,7 +177,7 @@ pub struct Gateway {
 
 /// Enrolment of agents.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Agents {
     /// Life of a one-use enrolment token.
     pub token_expiry: Period,
@@ -203,7 +205,7 @@ pub struct DirectCluster {
 
 /// The hub's own log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Log {
     /// `text` or `json`.
     pub format: String,
@@ -304,7 +306,8 @@ impl Default for Log {
 }
 
 /// Environment names of the source documents, beside `FLOTILLA__SECTION__KEY` for every key.
-pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[("DATABASE_DSN", "database.url"), ("DATABASE_DRIVER", "database.driver")];
+pub const ENVIRONMENT_ALIASES: &[(&str, &str)] =
+    &[("DATABASE_DSN", "database.url"), ("DATABASE_DRIVER", "database.driver")];
 
 impl Config {
     /// Checks what types cannot say.
@@ -317,7 +320,10 @@ impl Config {
             return fail(format!("database.driver is {:?}; use sqlite or postgres", self.database.driver));
         }
         if self.database.driver == "postgres" && self.database.url.is_none() {
-            return fail("database.url is missing; with database.driver postgres give postgres://user:password@host/database".into());
+            return fail(
+                "database.url is missing; with database.driver postgres give postgres://user:password@host/database"
+                    .into(),
+            );
         }
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             return fail("tls.cert_file and tls.key_file belong together; give both or neither".into());
@@ -333,7 +339,10 @@ impl Config {
         }
         let ports = [self.server.http_port, self.server.grpc_port];
         if ports[0] == ports[1] && ports[0] != 0 {
-            return fail(format!("server.http_port and server.grpc_port are both {}; give them different ports", ports[0]));
+            return fail(format!(
+                "server.http_port and server.grpc_port are both {}; give them different ports",
+                ports[0]
+            ));
         }
         self.clusters.iter().try_for_each(DirectCluster::check)
     }
@@ -357,8 +366,12 @@ impl DirectCluster {
         flotilla_types::name::check_cluster_name(&self.name)?;
         match (self.backend.as_str(), &self.kubeconfig) {
             ("kubeconfig", Some(_)) | ("in-cluster", None) => Ok(()),
-            ("kubeconfig", None) => anyhow::bail!("clusters: {} has backend kubeconfig but no kubeconfig; give its path", self.name),
-            ("in-cluster", Some(_)) => anyhow::bail!("clusters: {} has backend in-cluster, which takes no kubeconfig", self.name),
+            ("kubeconfig", None) => {
+                anyhow::bail!("clusters: {} has backend kubeconfig but no kubeconfig; give its path", self.name)
+            }
+            ("in-cluster", Some(_)) => {
+                anyhow::bail!("clusters: {} has backend in-cluster, which takes no kubeconfig", self.name)
+            }
             (other, _) => anyhow::bail!("clusters: {} has backend {other:?}; use kubeconfig or in-cluster", self.name),
         }
     }

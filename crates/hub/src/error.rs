@@ -114,7 +114,9 @@ impl ApiError {
             response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flotilla\""));
+            response
+                .headers_mut()
+                .insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flotilla\""));
         }
         response
     }

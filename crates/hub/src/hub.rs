@@ -130,9 +130,13 @@ pub struct StoreAccounts {
 }
 
 impl Accounts for StoreAccounts {
-    fn live_session(&self, id: SessionId) -> futures_util::future::BoxFuture<'_, Result<Option<LiveSession>, AccountsError>> {
+    fn live_session(
+        &self,
+        id: SessionId,
+    ) -> futures_util::future::BoxFuture<'_, Result<Option<LiveSession>, AccountsError>> {
         Box::pin(async move {
-            let session = self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(Box::new(error)))?;
+            let session =
+                self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(Box::new(error)))?;
             Ok(session.map(|session| LiveSession {
                 user: session.user,
                 roles: self.roles.effective(&session.email, session.roles),

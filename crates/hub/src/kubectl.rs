@@ -44,17 +44,79 @@ pub const SANDBOX_COMMAND: &str = "hub-kubectl-sandbox";
 
 /// Subcommands that do their whole work through the API server and end by themselves.
 const SUBCOMMANDS: &[&str] = &[
-    "annotate", "api-resources", "api-versions", "apply", "auth", "autoscale", "certificate", "cluster-info", "cordon", "create", "delete",
-    "describe", "diff", "drain", "events", "exec", "explain", "expose", "get", "label", "logs", "patch", "replace", "rollout", "run", "scale",
-    "set", "taint", "top", "uncordon", "version", "wait",
+    "annotate",
+    "api-resources",
+    "api-versions",
+    "apply",
+    "auth",
+    "autoscale",
+    "certificate",
+    "cluster-info",
+    "cordon",
+    "create",
+    "delete",
+    "describe",
+    "diff",
+    "drain",
+    "events",
+    "exec",
+    "explain",
+    "expose",
+    "get",
+    "label",
+    "logs",
+    "patch",
+    "replace",
+    "rollout",
+    "run",
+    "scale",
+    "set",
+    "taint",
+    "top",
+    "uncordon",
+    "version",
+    "wait",
 ];
 
 /// Flags that name a file, a server, a credential, an identity or a terminal. `-f` is looked at apart.
 const REFUSED_FLAGS: &[&str] = &[
-    "--as", "--as-group", "--as-uid", "--as-user-extra", "--cache-dir", "--cert", "--certificate-authority", "--client-certificate", "--client-key", "--cluster",
-    "--context", "--disable-compression", "--from-env-file", "--from-file", "--insecure-skip-tls-verify", "--key", "--kubeconfig", "--kuberc",
-    "--kustomize", "--log-file", "--patch-file", "--password", "--profile", "--profile-output", "--raw-file", "--request-timeout-file",
-    "--output-directory", "--server", "--stdin", "--tls-server-name", "--token", "--token-file", "--tty", "--user", "--username", "--template-file", "--openapi-file",
+    "--as",
+    "--as-group",
+    "--as-uid",
+    "--as-user-extra",
+    "--cache-dir",
+    "--cert",
+    "--certificate-authority",
+    "--client-certificate",
+    "--client-key",
+    "--cluster",
+    "--context",
+    "--disable-compression",
+    "--from-env-file",
+    "--from-file",
+    "--insecure-skip-tls-verify",
+    "--key",
+    "--kubeconfig",
+    "--kuberc",
+    "--kustomize",
+    "--log-file",
+    "--patch-file",
+    "--password",
+    "--profile",
+    "--profile-output",
+    "--raw-file",
+    "--request-timeout-file",
+    "--output-directory",
+    "--server",
+    "--stdin",
+    "--tls-server-name",
+    "--token",
+    "--token-file",
+    "--tty",
+    "--user",
+    "--username",
+    "--template-file",
+    "--openapi-file",
 ];
 
 /// Refused one-letter flags: kustomize directory, server, terminal, standard input of a shell.
@@ -86,25 +148,42 @@ impl Kubectl {
 ///
 /// # Errors
 /// 422 for a command that is not for the hub to run, 501 without kubectl, 504 when it takes too long.
-pub async fn run(hub: &Hub, cluster: &str, token: &SecretString, request: ExecRequest) -> Result<ExecResponse, ApiError> {
+pub async fn run(
+    hub: &Hub,
+    cluster: &str,
+    token: &SecretString,
+    request: ExecRequest,
+) -> Result<ExecResponse, ApiError> {
     vet(&request.command).map_err(ApiError::invalid)?;
     let kubectl = &hub.kubectl;
     let gateway = *kubectl.gateway.get().ok_or_else(|| ApiError::internal("the gateway's address is not known yet"))?;
-    let busy = || ApiError::too_many_requests("too many commands are running on the hub; use kubectl with: flotilla kubeconfig", Duration::from_secs(5));
+    let busy = || {
+        ApiError::too_many_requests(
+            "too many commands are running on the hub; use kubectl with: flotilla kubeconfig",
+            Duration::from_secs(5),
+        )
+    };
     let permit = tokio::time::timeout(kubectl.deadline, kubectl.running.acquire()).await;
     let _permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
 
-    let home = tempfile::Builder::new().prefix("flotilla-kubectl-").tempdir().map_err(|error| ApiError::internal(&error))?;
+    let home =
+        tempfile::Builder::new().prefix("flotilla-kubectl-").tempdir().map_err(|error| ApiError::internal(&error))?;
     let kubeconfig = home.path().join("kubeconfig");
-    write_private(&kubeconfig, &kubeconfig_text(&kubectl.ca_pem, gateway, cluster, token)).map_err(|error| ApiError::internal(&error))?;
-    let mut child = command(&kubectl.program, home.path(), gateway.port(), &request.command)?.spawn().map_err(|error| no_kubectl(&kubectl.program, &error))?;
+    write_private(&kubeconfig, &kubeconfig_text(&kubectl.ca_pem, gateway, cluster, token))
+        .map_err(|error| ApiError::internal(&error))?;
+    let mut child = command(&kubectl.program, home.path(), gateway.port(), &request.command)?
+        .spawn()
+        .map_err(|error| no_kubectl(&kubectl.program, &error))?;
     let finished = tokio::time::timeout(kubectl.deadline, communicate(&mut child, request.stdin)).await;
     match finished {
         Ok(answer) => answer.map_err(|error| ApiError::internal(&error)),
         Err(_) => Err(ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
             Code::Timeout,
-            format!("the command did not end within {} s; for long ones use kubectl with: flotilla kubeconfig", kubectl.deadline.as_secs()),
+            format!(
+                "the command did not end within {} s; for long ones use kubectl with: flotilla kubeconfig",
+                kubectl.deadline.as_secs()
+            ),
         )),
     }
 }
@@ -126,12 +205,16 @@ fn find(program: &Path) -> Option<PathBuf> {
         return program.canonicalize().ok();
     }
     let path = flotilla_settings::process_environment().remove("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file()).and_then(|found| found.canonicalize().ok())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+        .and_then(|found| found.canonicalize().ok())
 }
 
 fn no_kubectl(program: &Path, error: &dyn std::fmt::Display) -> ApiError {
     tracing::warn!(program = %program.display(), %error, "kubectl cannot be started");
-    let detail = "this hub has no kubectl to run commands with (gateway.kubectl); use your own with: flotilla kubeconfig";
+    let detail =
+        "this hub has no kubectl to run commands with (gateway.kubectl); use your own with: flotilla kubeconfig";
     ApiError::new(StatusCode::NOT_IMPLEMENTED, Code::Unavailable, detail)
 }
 
@@ -167,7 +250,8 @@ async fn communicate(child: &mut tokio::process::Child, input: Option<String>) -
     };
     let ((), output) = tokio::join!(feed, gather);
     let output = String::from_utf8_lossy(&output?).into_owned();
-    let status = if output.len() > MAX_OUTPUT { child.kill().await.and(child.wait().await)? } else { child.wait().await? };
+    let status =
+        if output.len() > MAX_OUTPUT { child.kill().await.and(child.wait().await)? } else { child.wait().await? };
     Ok(ExecResponse { output, exit_code: status.code().unwrap_or(137) })
 }
 
@@ -203,7 +287,10 @@ pub fn vet(arguments: &[String]) -> Result<(), String> {
     }
     let subcommand = subcommand(arguments);
     if !SUBCOMMANDS.contains(&subcommand) {
-        return Err(format!("kubectl {subcommand:?} is not a command that the hub runs; begin with one of {}, or {OWN}", SUBCOMMANDS.join(", ")));
+        return Err(format!(
+            "kubectl {subcommand:?} is not a command that the hub runs; begin with one of {}, or {OWN}",
+            SUBCOMMANDS.join(", ")
+        ));
     }
     if subcommand == "cluster-info" && arguments.iter().any(|word| word == "dump") {
         return Err(format!("kubectl cluster-info dump writes files; {OWN}"));
@@ -239,7 +326,9 @@ fn vet_flag(word: &str, next: Option<&str>) -> Result<(), &'static str> {
             "filename" => Err(FILE),
             "output" if value.or(next).is_some_and(|format| format.contains("-file")) => Err(FILE),
             // pflag takes no abbreviations, so an exact comparison is enough.
-            name if REFUSED_FLAGS.contains(&format!("--{name}").as_str()) => Err("is not allowed in a command that the hub runs"),
+            name if REFUSED_FLAGS.contains(&format!("--{name}").as_str()) => {
+                Err("is not allowed in a command that the hub runs")
+            }
             _ => Ok(()),
         };
     }
@@ -250,7 +339,11 @@ fn vet_flag(word: &str, next: Option<&str>) -> Result<(), &'static str> {
             'f' if rest == "-" || (rest.is_empty() && (next == Some("-") || next.is_none())) => return Ok(()),
             // `logs -f` and `rollout -f` take no value and would follow; `-f FILE` would read.
             'f' => return Err(FILE),
-            'o' if rest.contains("-file") || (rest.is_empty() && next.is_some_and(|format| format.contains("-file"))) => return Err(FILE),
+            'o' if rest.contains("-file")
+                || (rest.is_empty() && next.is_some_and(|format| format.contains("-file"))) =>
+            {
+                return Err(FILE);
+            }
             // These take a value: what follows in the word is it.
             'o' | 'n' | 'l' | 'c' | 'p' | 'L' | 'v' => return Ok(()),
             letter if REFUSED_SHORT.contains(&letter) => return Err("is not allowed in a command that the hub runs"),
@@ -274,14 +367,18 @@ pub fn enter_sandbox(words: &[OsString]) -> anyhow::Error {
         .context("no port")
         .and_then(|port| confine(Path::new(program), Path::new(home), port));
     match confined {
-        Ok(()) => anyhow::Error::from(std::process::Command::new(program).arg0("kubectl").args(arguments).exec()).context("kubectl cannot be started"),
+        Ok(()) => anyhow::Error::from(std::process::Command::new(program).arg0("kubectl").args(arguments).exec())
+            .context("kubectl cannot be started"),
         Err(error) => error,
     }
 }
 
 /// Landlock: see `landlock(7)`. On a kernel without it the rules are dropped, as the module says.
 fn confine(program: &Path, home: &Path, port: u16) -> anyhow::Result<()> {
-    use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules};
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
+        path_beneath_rules,
+    };
     let abi = ABI::V5;
     let libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].map(PathBuf::from);
     let readable = libraries.iter().map(PathBuf::as_path).chain([program, Path::new("/dev/null")]);

@@ -100,7 +100,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let people = listen::bind(SocketAddr::new(config.server.bind, config.server.http_port), "server.http_port").await?;
     let agents = listen::bind(SocketAddr::new(config.server.bind, config.server.grpc_port), "server.grpc_port").await?;
-    let metrics = listen::bind(SocketAddr::new(config.server.metrics_bind, config.server.metrics_port), "server.metrics_port").await?;
+    let metrics =
+        listen::bind(SocketAddr::new(config.server.metrics_bind, config.server.metrics_port), "server.metrics_port")
+            .await?;
 
     let (hub, audit_writer) = assemble(config, store).await?;
     let hub = Arc::new(hub);
@@ -151,7 +153,8 @@ async fn stop_signal() -> anyhow::Result<()> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level).context("log.level is not a filter such as info or flotilla_hub=debug,info")?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .context("log.level is not a filter such as info or flotilla_hub=debug,info")?;
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = if config.log.format == "json" { log.json().try_init() } else { log.try_init() };
@@ -190,7 +193,9 @@ async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::t
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
     let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles) };
     let trusted = match &config.tls.cert_file {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("tls.cert_file {} cannot be read", path.display()))?,
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("tls.cert_file {} cannot be read", path.display()))?
+        }
         None => ca.certificate_pem().to_owned(),
     };
     let hub = Hub {
@@ -235,7 +240,11 @@ async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
         }
         // One cluster's broken credential must not keep the hub from starting.
         if let Err(error) = open_registered(hub, &cluster).await {
-            tracing::error!(cluster = cluster.name, error = format!("{error:#}"), "cluster cannot be opened; add it again");
+            tracing::error!(
+                cluster = cluster.name,
+                error = format!("{error:#}"),
+                "cluster cannot be opened; add it again"
+            );
         }
     }
     hub.clusters.reload(&hub.store).await?;
@@ -247,7 +256,8 @@ fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind
         let upstream = Upstream::in_cluster().with_context(|| format!("clusters: {}", configured.name))?;
         return Ok((upstream, Kind::InCluster));
     };
-    let text = std::fs::read_to_string(path).with_context(|| format!("clusters: {}: kubeconfig {} cannot be read", configured.name, path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("clusters: {}: kubeconfig {} cannot be read", configured.name, path.display()))?;
     let base_dir = path.parent().map(PathBuf::from).unwrap_or_default();
     let upstream = Upstream::from_kubeconfig(&text, configured.context.as_deref(), &Externals::Allowed { base_dir })
         .with_context(|| format!("clusters: {}: kubeconfig {}", configured.name, path.display()))?;
@@ -256,8 +266,10 @@ fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind
 
 async fn open_registered(hub: &Hub, cluster: &flotilla_store::Cluster) -> anyhow::Result<()> {
     let sealed = hub.store.credential(cluster.id).await?;
-    let credential: DirectCredential = serde_json::from_str(sealed.expose_secret()).context("the stored kubeconfig is not readable")?;
-    let upstream = Upstream::from_kubeconfig(&credential.kubeconfig, credential.context.as_deref(), &Externals::Refused)?;
+    let credential: DirectCredential =
+        serde_json::from_str(sealed.expose_secret()).context("the stored kubeconfig is not readable")?;
+    let upstream =
+        Upstream::from_kubeconfig(&credential.kubeconfig, credential.context.as_deref(), &Externals::Refused)?;
     hub.backends.set_direct(&cluster.name, Kind::Kubeconfig, upstream);
     Ok(())
 }
@@ -273,14 +285,19 @@ fn server_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
     let (Some(cert), Some(key)) = (&hub.config.tls.cert_file, &hub.config.tls.key_file) else {
         return own_certificate(hub);
     };
-    let read = |path: &PathBuf, name: &str| std::fs::read_to_string(path).with_context(|| format!("tls.{name} {} cannot be read", path.display()));
+    let read = |path: &PathBuf, name: &str| {
+        std::fs::read_to_string(path).with_context(|| format!("tls.{name} {} cannot be read", path.display()))
+    };
     Ok(Certificate { chain: read(cert, "cert_file")?, key: read(key, "key_file")? })
 }
 
 /// A certificate of the hub's own CA, which agents trust by its pin.
 fn own_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
     let issued = hub.ca.issue_server(&server_names(&hub.config), SERVER_CERTIFICATE_LIFE)?;
-    Ok(Certificate { chain: format!("{}{}", issued.chain_pem, ca_suffix(&hub.ca, &issued.chain_pem)), key: issued.key_pem.to_string() })
+    Ok(Certificate {
+        chain: format!("{}{}", issued.chain_pem, ca_suffix(&hub.ca, &issued.chain_pem)),
+        key: issued.key_pem.to_string(),
+    })
 }
 
 /// The CA's certificate, unless the chain holds it already: a client that pins the CA finds it in the handshake.
@@ -292,7 +309,11 @@ fn ca_suffix<'a>(ca: &'a CertificateAuthority, chain: &str) -> &'a str {
 fn server_names(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let urls = [config.public_url(), config.agent_url()];
-    names.extend(urls.iter().filter_map(|url| url.parse::<http::Uri>().ok()?.host().map(|host| host.trim_matches(['[', ']']).to_owned())));
+    names.extend(
+        urls.iter().filter_map(|url| {
+            url.parse::<http::Uri>().ok()?.host().map(|host| host.trim_matches(['[', ']']).to_owned())
+        }),
+    );
     if !config.server.bind.is_unspecified() {
         names.push(config.server.bind.to_string());
     }
@@ -303,7 +324,8 @@ fn server_names(config: &Config) -> Vec<String> {
 }
 
 fn tls(certificate: &Certificate, client_ca: Option<&str>, alpn: &[&[u8]]) -> anyhow::Result<CurrentTls> {
-    let config = pki::server_config(&certificate.chain, &certificate.key, client_ca, alpn).context("the hub's certificate and key do not work together")?;
+    let config = pki::server_config(&certificate.chain, &certificate.key, client_ca, alpn)
+        .context("the hub's certificate and key do not work together")?;
     Ok(Arc::new(ArcSwap::from_pointee(config)))
 }
 

@@ -13,7 +13,9 @@ use crate::config::Config;
 pub fn agent(config: &Config, cluster: &str, token: &str) -> String {
     let hub_url = config.agent_url();
     let image = &config.agents.image;
-    let tiers = [("read", "view"), ("write", "edit"), ("admin", "cluster-admin")].map(|(tier, role)| binding(tier, role)).concat();
+    let tiers = [("read", "view"), ("write", "edit"), ("admin", "cluster-admin")]
+        .map(|(tier, role)| binding(tier, role))
+        .concat();
     format!(
         r#"apiVersion: v1
 kind: Namespace

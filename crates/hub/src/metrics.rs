@@ -29,7 +29,8 @@ impl HubMetrics {
     pub fn new(mut registry: Registry) -> Self {
         let family = Family::<ClassLabel, Counter<u64, AtomicU64>>::default();
         registry.register("flotilla_api_responses", "Answers of the people's API by class of status", family.clone());
-        let api = ["success", "client_error", "server_error"].map(|class| family.get_or_create(&ClassLabel { class }).clone());
+        let api = ["success", "client_error", "server_error"]
+            .map(|class| family.get_or_create(&ClassLabel { class }).clone());
         Self { registry: Arc::new(registry), api }
     }
 

@@ -33,7 +33,12 @@ impl RoleBook {
     pub fn open(path: Option<PathBuf>, database: Vec<Role>) -> anyhow::Result<Self> {
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let policy = compile(&file, &database)?;
-        Ok(Self { path, file: ArcSwap::from_pointee(file), database: Mutex::new(database), policy: Arc::new(ArcSwap::from_pointee(policy)) })
+        Ok(Self {
+            path,
+            file: ArcSwap::from_pointee(file),
+            database: Mutex::new(database),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+        })
     }
 
     /// The compiled policy, which changes under the holder when roles change.
@@ -109,7 +114,9 @@ impl RoleBook {
     /// # Errors
     /// Names all its problems.
     pub fn check_role(&self, role: &Role) -> Result<(), ApiError> {
-        compile_policy(vec![(role.clone(), Source::Database)]).map(drop).map_err(|errors| ApiError::invalid(listed(&errors)))
+        compile_policy(vec![(role.clone(), Source::Database)])
+            .map(drop)
+            .map_err(|errors| ApiError::invalid(listed(&errors)))
     }
 
     /// Refuses changes to what is not in the database.
@@ -119,14 +126,17 @@ impl RoleBook {
     pub fn check_changeable(&self, name: &str) -> Result<(), ApiError> {
         match self.source(name).as_deref() {
             Some("database") => Ok(()),
-            Some(source) => Err(ApiError::conflict(format!("role {name} is {source}; only roles in the database can be changed here"))),
+            Some(source) => Err(ApiError::conflict(format!(
+                "role {name} is {source}; only roles in the database can be changed here"
+            ))),
             None => Err(ApiError::not_found(format!("there is no role {name:?}; list them with: flotilla roles list"))),
         }
     }
 }
 
 fn read(path: &Path) -> anyhow::Result<RoleFile> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("roles file {} cannot be read", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("roles file {} cannot be read", path.display()))?;
     if text.trim().is_empty() {
         return Ok(RoleFile::default());
     }

@@ -44,7 +44,15 @@ impl Trail {
     ///
     /// # Errors
     /// The row could not be written; the caller must not go on.
-    pub async fn record(&self, context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome, status: u16, reason: &str) -> Result<(), AuditError> {
+    pub async fn record(
+        &self,
+        context: &RequestContext,
+        actor: Actor,
+        entry: Entry,
+        outcome: Outcome,
+        status: u16,
+        reason: &str,
+    ) -> Result<(), AuditError> {
         let mut row = row(context, actor, entry, outcome);
         row.status = status;
         reason.clone_into(&mut row.reason);
@@ -55,7 +63,12 @@ impl Trail {
     ///
     /// # Errors
     /// The row could not be written (then nothing was done), or the act failed.
-    pub async fn act<T, E: Into<ApiError>>(&self, caller: &Caller, entry: Entry, act: impl Future<Output = Result<T, E>>) -> Result<T, ApiError> {
+    pub async fn act<T, E: Into<ApiError>>(
+        &self,
+        caller: &Caller,
+        entry: Entry,
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ApiError> {
         let actor = Actor {
             sub: Some(caller.principal.user_id()),
             email: caller.principal.email().to_owned(),

@@ -37,7 +37,10 @@ pub async fn watch_roles_file(hub: Arc<Hub>) {
                 hub.authenticator.forget_all();
                 tracing::info!("roles file read again");
             }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "the roles file cannot be used; the roles stay as they were"),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "the roles file cannot be used; the roles stay as they were"
+            ),
         }
     }
 }
@@ -62,7 +65,20 @@ async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     hub.roles.set_database(hub.store.list_roles().await?)?;
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
-    let reached: Vec<_> = clusters.iter().filter(|cluster| hub.backends.is_connected(&cluster.name)).map(|cluster| (cluster.id, now_ms())).collect();
+    let reached: Vec<_> = clusters
+        .iter()
+        .filter(|cluster| hub.backends.is_connected(&cluster.name))
+        .map(|cluster| (cluster.id, now_ms()))
+        .collect();
     hub.store.touch_clusters(&reached).await?;
+    forget(hub).await
+}
+
+/// Removes what can no longer be used by anyone. Audit rows name it still.
+async fn forget(hub: &Hub) -> anyhow::Result<()> {
+    let now = now_ms();
+    hub.store.forget_sessions(now - hub.config.auth.refresh_expiry.as_ms()).await?;
+    hub.store.forget_enrolment_tokens(now - hub.config.agents.token_expiry.as_ms()).await?;
+    hub.store.forget_signing_keys(now - bootstrap::RETIRED_KEY_KEPT_MS).await?;
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::link::{Control, Link};
 use crate::metrics::TunnelMetrics;
 use crate::upgrade::Requested;
 use crate::welcome::{self, Message};
-use crate::windows::{self, MAX_STREAMS, Pings};
+use crate::windows::{self, MAX_REQUESTS, Pings};
 
 /// How long the first exchange may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,8 +80,8 @@ pub enum SendError {
     /// The connection is closed or draining. Nothing was sent: try another connection.
     #[error("the tunnel connection is closed")]
     Closed,
-    /// The connection carries as many streams as it may. Nothing was sent.
-    #[error("the tunnel connection already carries {MAX_STREAMS} streams")]
+    /// The connection carries as many requests as it may ([`MAX_REQUESTS`]). Nothing was sent.
+    #[error("the tunnel connection already carries {MAX_REQUESTS} requests")]
     Saturated,
     /// The exchange failed after it began.
     #[error("the request through the tunnel failed")]
@@ -212,7 +212,7 @@ impl Connection {
         let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
         shared.metrics.stream_opened();
         let lease = Lease { shared: shared.clone() };
-        if before >= MAX_STREAMS as usize {
+        if before >= MAX_REQUESTS as usize {
             shared.metrics.saturated();
             return Err(SendError::Saturated);
         }
@@ -277,7 +277,7 @@ impl Session {
             shared.control.cut();
         }
         shared.control.gone().await;
-        if result.is_ok() && shared.control.is_cut() {
+        if shared.control.is_cut() && !matches!(result, Err(TunnelError::PingTimeout)) {
             result = Err(TunnelError::Closed);
         }
         result

@@ -14,8 +14,12 @@ use hyper::client::conn::http2 as client;
 use hyper::server::conn::http2 as server;
 use hyper_util::rt::TokioTimer;
 
-/// Streams that one connection carries at once. More are refused, not queued.
+/// Streams that one connection carries at once, as the agent announces it.
 pub const MAX_STREAMS: u32 = 8_000;
+
+/// How many of them requests may take. More are refused, not queued. The rest is for the hub's own pings: one that had
+/// to wait for a stream would time out, and a full connection would be taken for a dead one.
+pub const MAX_REQUESTS: u32 = MAX_STREAMS - 16;
 
 /// Bytes that one stream may have in flight towards a reader.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
@@ -32,8 +36,10 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// Size of all headers of a message. hyper's 16 KiB is too little for a user in many groups.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
-/// Streams reset by the hub before the agent took them up. h2's 20 is fewer than one closing browser tab resets.
-const MAX_PENDING_ACCEPT_RESETS: usize = 1_024;
+/// Streams reset by the hub before the agent took them up; one more closes the connection. h2's 20 are fewer than one
+/// closing browser tab resets, and on a busy machine all streams may be reset before the agent has run once. The limit
+/// is there for hostile clients, which the hub is not.
+const MAX_PENDING_ACCEPT_RESETS: usize = MAX_STREAMS as usize;
 
 /// For how long a stream that we reset is remembered, so that frames still under way to it are no surprise.
 const RESET_MEMORY: Duration = Duration::from_secs(30);

@@ -15,11 +15,10 @@ fn daemons_that_a_program_left_behind_are_ended_with_it() {
     let mark = format!("{}.25", 900_000 + std::process::id());
     let mut process =
         shell(&dir, &format!("setsid sleep {mark} & sleep {mark} & echo ready; wait"), Duration::from_secs(1));
-    wait_until("both sleep", Duration::from_secs(5), || Ok(processes_with(&format!("sleep {mark} ")).len() >= 2))
-        .unwrap();
+    let sleepers = || processes_with(&mark).iter().filter(|line| line.starts_with("sleep ")).count();
+    wait_until("both sleep", Duration::from_secs(5), || Ok(process.log() == "ready\n" && sleepers() == 2)).unwrap();
     process.stop().unwrap();
-    assert_eq!(processes_with(&format!("sleep {mark} ")), Vec::<String>::new());
-    assert_eq!(process.log(), "ready\n");
+    assert_eq!(processes_with(&mark), Vec::<String>::new());
 }
 
 #[test]

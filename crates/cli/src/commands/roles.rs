@@ -13,7 +13,7 @@ use crate::commands::users;
 use crate::context::Context;
 use crate::error::{CliError, Doing};
 use crate::hub_client::{Call, HubClient};
-use crate::output::{OutputArgs, Table, inline, list as words, text};
+use crate::output::{OutputArgs, Table, inline, list as words, paragraph, text};
 use crate::terminal;
 
 /// See and change roles
@@ -92,7 +92,8 @@ async fn fetch(client: &HubClient) -> Result<RoleList, CliError> {
 async fn list(context: &Context, output: OutputArgs) -> Result<(), CliError> {
     let list = fetch(&context.client()?).await?;
     context.output(output).show_list(&list, &list.roles, &["name", "source", "clusters", "description"], |view| {
-        let clusters: Vec<String> = view.role.clusters.iter().map(|rule| rule.name.clone()).collect();
+        let mut clusters: Vec<String> = view.role.clusters.iter().map(|rule| rule.name.clone()).collect();
+        clusters.dedup();
         vec![text(&view.role.name), text(&view.source), words(&clusters), text(&view.role.description)]
     })
 }
@@ -129,11 +130,11 @@ pub(crate) fn rule_cells(rule: &ClusterRule) -> Vec<Cell> {
     let names = if rule.names.is_empty() { vec!["*".to_owned()] } else { rule.names.clone() };
     vec![
         text(&rule.name),
-        words(&rule.namespaces),
-        words(&rule.verbs),
-        words(&rule.resources),
-        words(&groups),
-        words(&names),
+        paragraph(&rule.namespaces),
+        paragraph(&rule.verbs),
+        paragraph(&rule.resources),
+        paragraph(&groups),
+        paragraph(&names),
     ]
 }
 

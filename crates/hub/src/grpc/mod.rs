@@ -48,9 +48,12 @@ impl AgentService for Service {
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
-        let agent = self.agent.as_ref().ok_or_else(|| Status::unauthenticated("a heartbeat needs the agent's certificate"))?;
+        let agent =
+            self.agent.as_ref().ok_or_else(|| Status::unauthenticated("a heartbeat needs the agent's certificate"))?;
         within(deadline(&request), async {
-            crate::listen::agents::heartbeat(&self.hub, agent, &texts(request.into_inner().metadata)).await.map_err(|error| status(&error))?;
+            crate::listen::agents::heartbeat(&self.hub, agent, &texts(request.into_inner().metadata))
+                .await
+                .map_err(|error| status(&error))?;
             Ok(Response::new(HeartbeatResponse { interval_seconds: HEARTBEAT_SECONDS }))
         })
         .await
@@ -62,9 +65,18 @@ impl AgentService for Service {
 }
 
 impl Service {
-    async fn register_agent(&self, request: Request<RegisterRequest>, context: RequestContext) -> Result<Response<RegisterResponse>, Status> {
+    async fn register_agent(
+        &self,
+        request: Request<RegisterRequest>,
+        context: RequestContext,
+    ) -> Result<Response<RegisterResponse>, Status> {
         let body = request.into_inner();
-        let body = agent::RegisterRequest { token: body.token, cluster: body.cluster_name, csr: body.csr, metadata: texts(body.metadata) };
+        let body = agent::RegisterRequest {
+            token: body.token,
+            cluster: body.cluster_name,
+            csr: body.csr,
+            metadata: texts(body.metadata),
+        };
         let enrolment = enrol(&self.hub, &context, body).await.map_err(|error| status(&error))?;
         Ok(Response::new(RegisterResponse {
             agent_id: enrolment.agent_id.to_string(),
@@ -77,14 +89,24 @@ impl Service {
 
     async fn run_command(&self, request: Request<CommandRequest>) -> Result<Response<CommandResponse>, Status> {
         let headers = request.metadata().clone().into_headers();
-        let token = bearer(&headers).ok_or_else(|| Status::unauthenticated("give the bearer token of a person as authorization metadata"))?;
-        let principal = self.hub.authenticator.authenticate(token).await.map_err(|error| Status::unauthenticated(sign_in_again(&error)))?;
+        let token = bearer(&headers)
+            .ok_or_else(|| Status::unauthenticated("give the bearer token of a person as authorization metadata"))?;
+        let principal = self
+            .hub
+            .authenticator
+            .authenticate(token)
+            .await
+            .map_err(|error| Status::unauthenticated(sign_in_again(&error)))?;
         let body = request.into_inner();
         let visible = |name: &str| self.hub.policy.load().sees_cluster(principal.roles(), name);
         let cluster = self.hub.clusters.find(&body.cluster).filter(|cluster| visible(&cluster.name));
-        let cluster = cluster.ok_or_else(|| Status::not_found(format!("there is no cluster {:?}, or it is not yours to see", body.cluster)))?;
+        let cluster = cluster.ok_or_else(|| {
+            Status::not_found(format!("there is no cluster {:?}, or it is not yours to see", body.cluster))
+        })?;
         let command = ExecRequest { command: body.command, stdin: body.stdin };
-        let answer = crate::kubectl::run(&self.hub, &cluster.name, &token.to_owned().into(), command).await.map_err(|error| status(&error))?;
+        let answer = crate::kubectl::run(&self.hub, &cluster.name, &token.to_owned().into(), command)
+            .await
+            .map_err(|error| status(&error))?;
         Ok(Response::new(CommandResponse { output: answer.output, exit_code: answer.exit_code }))
     }
 }
@@ -111,7 +133,9 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("the call took longer than its deadline")))
+    tokio::time::timeout(deadline, call)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the call took longer than its deadline")))
 }
 
 fn context<T>(request: &Request<T>) -> Result<RequestContext, Status> {

@@ -1,5 +1,5 @@
 //! The agents' listener: TLS 1.3, client certificates signed by the hub's CA. By ALPN: `flotilla-tunnel/1` turns
-//! the connection round at once, `h2` is gRPC, `http/1.1` carries enrolment, renewal, heartbeats and
+//! the connection round at once; `h2` and `http/1.1` carry gRPC, enrolment, renewal, heartbeats and, the latter,
 //! `GET /api/agents/connect` with `Upgrade: flotilla-tunnel/1`.
 //!
 //! Must not know: Kubernetes, people.
@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::response::{IntoResponse, Response};
+use flotilla_cluster::boxed;
 use flotilla_store::Agent;
 use flotilla_tunnel::client::Connection;
 use flotilla_tunnel::pki::peer_identity;
 use flotilla_tunnel::registry::Guard;
 use flotilla_tunnel::{Refusal, upgrade};
-use flotilla_types::agent::{RegisterRequest, RenewRequest, TUNNEL_PROTOCOL};
+use flotilla_types::agent::{RenewRequest, TUNNEL_PROTOCOL};
 use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::problem::Code;
 use flotilla_types::time::now_ms;
@@ -29,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tower::ServiceExt;
 
 use super::HANDSHAKE_DEADLINE;
 use crate::error::ApiError;
@@ -47,7 +49,8 @@ pub struct PeerAddress(pub IpAddr);
 /// Serves agents until the hub stops.
 pub async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<ArcSwap<rustls::ServerConfig>>) {
     let shutdown = hub.shutdown.clone();
-    super::accept(listener, shutdown, move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full())).await;
+    super::accept(listener, shutdown, move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full()))
+        .await;
 }
 
 async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc<rustls::ServerConfig>) {
@@ -64,8 +67,7 @@ async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc
             let agent = certified(Peer::new(known, address));
             turn(&hub, stream, agent).await;
         }
-        Some(b"h2") => grpc(hub, stream, known.ok().flatten(), address).await,
-        _ => http1(hub, stream, Peer::new(known, address)).await,
+        _ => http(hub, stream, Peer::new(known, address)).await,
     }
 }
 
@@ -75,10 +77,19 @@ async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<
         return Ok(None);
     };
     let refused = |detail: &str| ApiError::forbidden(detail);
-    let peer = peer_identity(certificate).map_err(|error| ApiError::forbidden(format!("the certificate cannot be read: {error}")))?;
-    let id = peer.uri.as_deref().and_then(|uri| uri.strip_prefix("flotilla:agent:")).and_then(|id| id.parse::<AgentId>().ok());
+    let peer = peer_identity(certificate)
+        .map_err(|error| ApiError::forbidden(format!("the certificate cannot be read: {error}")))?;
+    let id = peer
+        .uri
+        .as_deref()
+        .and_then(|uri| uri.strip_prefix("flotilla:agent:"))
+        .and_then(|id| id.parse::<AgentId>().ok());
     let id = id.ok_or_else(|| refused("the certificate is not an agent's"))?;
-    let agent = hub.store.agent(id).await?.ok_or_else(|| refused("this agent is not enrolled here; enrol it again with a new token"))?;
+    let agent = hub
+        .store
+        .agent(id)
+        .await?
+        .ok_or_else(|| refused("this agent is not enrolled here; enrol it again with a new token"))?;
     if agent.revoked_at_ms.is_some() {
         return Err(revoked());
     }
@@ -105,14 +116,28 @@ impl Peer {
     }
 }
 
-async fn http1(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (hub, peer) = (Arc::clone(&hub), peer.clone());
-        async move { Ok::<_, Infallible>(answer(hub, request, peer).await) }
+/// gRPC is told from HTTP by its content type, so that both may come over HTTP/2.
+async fn http(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
+    let grpc = tonic::service::Routes::new(crate::grpc::service(Arc::clone(&hub), peer.agent.clone())).prepare();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (hub, peer, grpc) = (Arc::clone(&hub), peer.clone(), grpc.clone());
+        async move {
+            if !is_grpc(&request) {
+                return Ok::<_, Infallible>(answer(hub, request, peer).await.map(boxed));
+            }
+            request.extensions_mut().insert(PeerAddress(peer.address));
+            let response = grpc.oneshot(request.map(tonic::body::Body::new)).await;
+            Ok(response.unwrap_or_else(|never| match never {}).map(boxed))
+        }
     });
     if let Err(error) = super::http_server().serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "an agent's connection ended");
     }
+}
+
+/// `application/grpc`, `application/grpc+proto` (gRPC over HTTP/2 specification).
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 async fn answer(hub: Arc<Hub>, request: Request<Incoming>, peer: Peer) -> Response {
@@ -127,7 +152,8 @@ async fn answer(hub: Arc<Hub>, request: Request<Incoming>, peer: Peer) -> Respon
             tracing::info!(request_id = %context.request_id, address = %context.address, path, status = error.status.as_u16(), detail = error.detail, "agent refused");
             error.render(context.request_id.as_str())
         }
-        Err(_) => ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, "the hub took too long; try again").render(context.request_id.as_str()),
+        Err(_) => ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, "the hub took too long; try again")
+            .render(context.request_id.as_str()),
     };
     if let Ok(value) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -136,28 +162,78 @@ async fn answer(hub: Arc<Hub>, request: Request<Incoming>, peer: Peer) -> Respon
 }
 
 /// The agents' table of contents.
-async fn route(hub: &Arc<Hub>, request: Request<Incoming>, peer: Peer, context: &RequestContext) -> Result<Response, ApiError> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The hub's CA, which the agent checks against the pin in its token.
+    Ca,
+    /// Public halves of the keys that sign statements of identity.
+    Jwks,
+    /// The process lives.
+    Healthz,
+    /// Enrolment with a token.
+    Register,
+    /// The next certificate.
+    Renew,
+    /// A sign of life.
+    Heartbeat,
+    /// The tunnel.
+    Connect,
+}
+
+impl Route {
+    /// All of them, with method and path, and whether they need an agent's certificate.
+    pub const ALL: &[(Self, Method, &str, bool)] = &[
+        (Self::Ca, Method::GET, "/api/agents/ca", false),
+        (Self::Jwks, Method::GET, "/.well-known/jwks.json", false),
+        (Self::Healthz, Method::GET, "/healthz", false),
+        (Self::Register, Method::POST, "/api/agents/register", false),
+        (Self::Renew, Method::POST, "/api/agents/renew", true),
+        (Self::Heartbeat, Method::POST, "/api/agents/heartbeat", true),
+        (Self::Connect, Method::GET, "/api/agents/connect", true),
+    ];
+}
+
+async fn route(
+    hub: &Arc<Hub>,
+    request: Request<Incoming>,
+    peer: Peer,
+    context: &RequestContext,
+) -> Result<Response, ApiError> {
     let path = crate::mount::canonical(request.uri().path()).into_owned();
-    match (request.method(), path.as_str()) {
-        (&Method::GET, "/api/agents/ca") => Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], hub.ca.certificate_pem().to_owned()).into_response()),
-        (&Method::GET, "/.well-known/jwks.json") => Ok(axum::Json(hub.keys.jwks()).into_response()),
-        (&Method::GET, "/healthz") => Ok("ok".into_response()),
-        (&Method::POST, "/api/agents/register") => {
-            let body: RegisterRequest = json(request).await?;
-            Ok(axum::Json(enrol(hub, context, body).await?).into_response())
+    let found = Route::ALL.iter().find(|(_, method, at, _)| request.method() == method && path == *at);
+    let Some((route, _, _, needs_certificate)) = found else {
+        return Err(ApiError::not_found("this listener is for agents; people use the other port"));
+    };
+    if *needs_certificate {
+        return certified_route(hub, *route, request, certified(peer)?).await;
+    }
+    match route {
+        Route::Ca => {
+            Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], hub.ca.certificate_pem().to_owned())
+                .into_response())
         }
-        (&Method::POST, "/api/agents/renew") => {
-            let agent = certified(peer)?;
+        Route::Jwks => Ok(axum::Json(hub.keys.jwks()).into_response()),
+        Route::Register => Ok(axum::Json(enrol(hub, context, json(request).await?).await?).into_response()),
+        _ => Ok("ok".into_response()),
+    }
+}
+
+async fn certified_route(
+    hub: &Arc<Hub>,
+    route: Route,
+    request: Request<Incoming>,
+    agent: Agent,
+) -> Result<Response, ApiError> {
+    match route {
+        Route::Renew => {
             let body: RenewRequest = json(request).await?;
             Ok(axum::Json(renew(hub, &agent, &body.csr).await?).into_response())
         }
-        (&Method::POST, "/api/agents/heartbeat") => {
-            let agent = certified(peer)?;
+        Route::Heartbeat => {
             heartbeat(hub, &agent, &json(request).await?).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
-        (&Method::GET, "/api/agents/connect") => connect(hub, request, certified(peer)?),
-        _ => Err(ApiError::not_found("this listener is for agents; people use the other port")),
+        _ => connect(hub, request, agent),
     }
 }
 
@@ -165,21 +241,34 @@ fn certified(peer: Peer) -> Result<Agent, ApiError> {
     match (peer.agent, peer.refusal) {
         (_, Some(refusal)) => Err(refusal),
         (Some(agent), None) => Ok(agent),
-        (None, None) => Err(ApiError::unauthenticated("this needs an agent's certificate; enrol at /api/agents/register")),
+        (None, None) => {
+            Err(ApiError::unauthenticated("this needs an agent's certificate; enrol at /api/agents/register"))
+        }
     }
 }
 
 async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
     let body = axum::body::to_bytes(axum::body::Body::new(request.into_body()), MAX_BODY).await;
-    let bytes = body.map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, format!("the body is larger than {MAX_BODY} bytes or broke off")))?;
-    serde_json::from_slice(&bytes).map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
+    let bytes = body.map_err(|_| {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!("the body is larger than {MAX_BODY} bytes or broke off"),
+        )
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
 }
 
 /// Notes that an agent lives and what it says of its cluster.
 ///
 /// # Errors
 /// The store does not answer.
-pub async fn heartbeat(hub: &Hub, agent: &Agent, metadata: &serde_json::Map<String, serde_json::Value>) -> Result<(), ApiError> {
+pub async fn heartbeat(
+    hub: &Hub,
+    agent: &Agent,
+    metadata: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(), ApiError> {
     if serde_json::to_string(metadata).map_or(true, |text| text.len() > 16 * 1024) {
         return Err(ApiError::invalid("metadata is larger than 16 KiB"));
     }
@@ -195,7 +284,11 @@ pub async fn heartbeat(hub: &Hub, agent: &Agent, metadata: &serde_json::Map<Stri
 fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Result<Response, ApiError> {
     let wanted = upgrade::token(request.headers()).is_some_and(|token| token == TUNNEL_PROTOCOL);
     if !wanted {
-        return Err(ApiError::new(StatusCode::UPGRADE_REQUIRED, Code::BadRequest, format!("connect with Upgrade: {TUNNEL_PROTOCOL}")));
+        return Err(ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            Code::BadRequest,
+            format!("connect with Upgrade: {TUNNEL_PROTOCOL}"),
+        ));
     }
     if hub.shutdown.is_cancelled() {
         return Err(stopping());
@@ -268,21 +361,10 @@ impl From<ApiError> for Refusal {
 }
 
 fn stopping() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping").retry_after(Duration::from_secs(1))
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn revoked() -> ApiError {
     ApiError::forbidden("this agent has been revoked; enrol it again with a new token")
-}
-
-async fn grpc(hub: Arc<Hub>, stream: TlsStream<TcpStream>, agent: Option<Agent>, address: IpAddr) {
-    let routes = tonic::service::Routes::new(crate::grpc::service(hub, agent)).prepare();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddress(address));
-        let routes = routes.clone();
-        async move { tower::ServiceExt::oneshot(routes, request.map(tonic::body::Body::new)).await }
-    });
-    if let Err(error) = super::http_server().http2_only().serve_connection(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "a gRPC connection ended");
-    }
 }

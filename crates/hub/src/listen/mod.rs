@@ -29,8 +29,11 @@ pub(crate) async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpLi
 }
 
 /// Accepts connections and serves each in a task of its own until `shutdown`.
-pub(crate) async fn accept<F>(listener: TcpListener, shutdown: CancellationToken, serve: impl Fn(TcpStream, SocketAddr) -> F)
-where
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    serve: impl Fn(TcpStream, SocketAddr) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     loop {

@@ -34,7 +34,10 @@ pub async fn serve(people: People, listener: TcpListener, tls: Option<CurrentTls
     let shutdown = people.hub.shutdown.clone();
     let drain = people.hub.config.server.drain.0;
     let tracker = connections.clone();
-    super::accept(listener, shutdown, move |stream, peer| tracker.track_future(connection(people.clone(), stream, peer, tls.clone()))).await;
+    super::accept(listener, shutdown, move |stream, peer| {
+        tracker.track_future(connection(people.clone(), stream, peer, tls.clone()))
+    })
+    .await;
     connections.close();
     if tokio::time::timeout(drain, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections did not finish in time and are cut");

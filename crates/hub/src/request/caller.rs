@@ -55,7 +55,9 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         let context = context(parts)?;
         let Some(token) = bearer(&parts.headers) else {
-            return Err(ApiError::unauthenticated("this needs a bearer token; get one at /auth/login or with: flotilla login"));
+            return Err(ApiError::unauthenticated(
+                "this needs a bearer token; get one at /auth/login or with: flotilla login",
+            ));
         };
         let principal = hub.authenticator.authenticate(token).await.map_err(|error| match error {
             AuthnError::Unavailable(_) => ApiError::internal(&error),
@@ -73,7 +75,9 @@ impl FromRequestParts<Arc<Hub>> for Administrator {
         if hub.policy.load().is_administrator(caller.principal.roles()) {
             return Ok(Self(caller));
         }
-        Err(ApiError::forbidden("only an administrator of the hub may do this; ask one for a role that allows everything"))
+        Err(ApiError::forbidden(
+            "only an administrator of the hub may do this; ask one for a role that allows everything",
+        ))
     }
 }
 
@@ -86,7 +90,11 @@ impl FromRequestParts<Arc<Hub>> for RequestContext {
 }
 
 fn context(parts: &Parts) -> Result<RequestContext, ApiError> {
-    parts.extensions.get::<RequestContext>().cloned().ok_or_else(|| ApiError::internal("a request without context reached a handler"))
+    parts
+        .extensions
+        .get::<RequestContext>()
+        .cloned()
+        .ok_or_else(|| ApiError::internal("a request without context reached a handler"))
 }
 
 /// A JSON body whose errors say where it is wrong.
@@ -97,9 +105,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Json<T> {
 
     async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
         let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, format!("the body is larger than {MAX_BODY} bytes or broke off"))
+            ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Code::TooLarge,
+                format!("the body is larger than {MAX_BODY} bytes or broke off"),
+            )
         })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
     }
 }
 

@@ -66,7 +66,9 @@ pub async fn serve(people: &People, request: Request<Body>, address: IpAddr) -> 
     let mut response = match handled.await {
         Ok(response) => response,
         Err(_) if gateway => routes::gateway::panicked(),
-        Err(_) => ApiError::internal("a handler panicked").render(context.request_id.as_str()).map(flotilla_cluster::boxed),
+        Err(_) => {
+            ApiError::internal("a handler panicked").render(context.request_id.as_str()).map(flotilla_cluster::boxed)
+        }
     };
     if let Ok(value) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -84,7 +86,11 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         return Box::pin(routes::gateway::handle(&people.hub, request, context)).await;
     }
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        let error = ApiError::new(StatusCode::URI_TOO_LONG, Code::TooLarge, format!("the path and query are longer than {MAX_TARGET} bytes"));
+        let error = ApiError::new(
+            StatusCode::URI_TOO_LONG,
+            Code::TooLarge,
+            format!("the path and query are longer than {MAX_TARGET} bytes"),
+        );
         return error.render(context.request_id.as_str()).map(flotilla_cluster::boxed);
     }
     let mut request = request.map(axum::body::Body::new);

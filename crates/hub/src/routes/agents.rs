@@ -35,16 +35,24 @@ type Answer<T> = Result<T, ApiError>;
 /// Makes a one-use enrolment token for a cluster's agent.
 #[utoipa::path(post, path = "/api/agents/tokens", tag = "agents", request_body = TokenRequest, responses(
     (status = 201, body = TokenResponse), (status = 403, body = Problem), (status = 422, body = Problem)))]
-pub async fn create_token(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(body): Json<TokenRequest>) -> Answer<impl IntoResponse> {
+pub async fn create_token(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Json(body): Json<TokenRequest>,
+) -> Answer<impl IntoResponse> {
     check_cluster_name(&body.cluster)?;
     let direct = hub.backends.kind(&body.cluster).is_some_and(|kind| kind != flotilla_cluster::backends::Kind::Agent);
     if direct {
-        return Err(ApiError::conflict(format!("the hub reaches cluster {} directly; remove it first or choose another name", body.cluster)));
+        return Err(ApiError::conflict(format!(
+            "the hub reaches cluster {} directly; remove it first or choose another name",
+            body.cluster
+        )));
     }
     let token = EnrolmentToken::generate(hub.ca.pin()).map_err(|error| ApiError::internal(&error))?;
     let expires_at_ms = now_ms() + hub.config.agents.token_expiry.as_ms();
     let command = format!("make enrolment token for {}", body.cluster);
-    let entry = Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
+    let entry =
+        Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
     let created_by = caller.principal.user_id();
     let secret_hash = token.secret_hash();
     let act = hub.store.create_enrolment_token(&secret_hash, &body.cluster, expires_at_ms, Some(created_by));
@@ -88,12 +96,18 @@ pub async fn list(State(hub): State<Arc<Hub>>, _: Administrator) -> Answer<axum:
 /// Revokes the agents of a cluster. Their live connections are cut at once and their certificates hold no longer.
 #[utoipa::path(delete, path = "/api/agents/{cluster}", tag = "agents", params(("cluster" = String, Path)), responses(
     (status = 204), (status = 404, body = Problem)))]
-pub async fn revoke(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(cluster): Path<String>) -> Answer<impl IntoResponse> {
+pub async fn revoke(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Path(cluster): Path<String>,
+) -> Answer<impl IntoResponse> {
     let command = format!("revoke agents of {cluster}");
     let entry = Entry { verb: "agent_revoke", command, route: "/api/agents/{cluster}", target: target(&cluster) };
     let revoked = hub.trail.act(&caller, entry, hub.store.revoke_agents_of(&cluster)).await?;
     if revoked.is_empty() {
-        return Err(ApiError::not_found(format!("cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list")));
+        return Err(ApiError::not_found(format!(
+            "cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list"
+        )));
     }
     for agent in revoked {
         hub.tunnels.disconnect(agent.0);
@@ -104,7 +118,11 @@ pub async fn revoke(State(hub): State<Arc<Hub>>, Administrator(caller): Administ
 /// Trades an enrolment token and a certificate request for a certificate. Also on the agents' listener.
 #[utoipa::path(post, path = "/api/agents/register", tag = "agents", request_body = RegisterRequest, responses(
     (status = 200, body = Enrolment), (status = 401, body = Problem), (status = 422, body = Problem)))]
-pub async fn register(State(hub): State<Arc<Hub>>, context: RequestContext, Json(body): Json<RegisterRequest>) -> Answer<axum::Json<Enrolment>> {
+pub async fn register(
+    State(hub): State<Arc<Hub>>,
+    context: RequestContext,
+    Json(body): Json<RegisterRequest>,
+) -> Answer<axum::Json<Enrolment>> {
     enrol(&hub, &context, body).await.map(axum::Json)
 }
 
@@ -123,7 +141,8 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
     if let Err(wait) = hub.throttle.check("agent enrolment", context.address) {
         return Err(ApiError::too_many_requests("too many enrolments from this address; wait and try again", wait.0));
     }
-    let actor = Actor { email: format!("agent:{}", body.cluster), address: context.address.to_string(), ..Actor::default() };
+    let actor =
+        Actor { email: format!("agent:{}", body.cluster), address: context.address.to_string(), ..Actor::default() };
     let command = format!("enrol agent of {}", body.cluster);
     let entry = Entry { verb: "agent_enrol", command, route: "/api/agents/register", target: target(&body.cluster) };
     // The request is checked before the token is spent: a mistaken CSR must not cost the operator his token.
@@ -137,7 +156,9 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
         Err(_) => false,
     };
     if !redeemed {
-        hub.trail.record(context, actor, entry, Outcome::Denied, 401, "unknown, spent, expired or other cluster's token").await?;
+        hub.trail
+            .record(context, actor, entry, Outcome::Denied, 401, "unknown, spent, expired or other cluster's token")
+            .await?;
         return Err(enrolment_refused());
     }
     hub.trail.record(context, actor, entry, Outcome::Succeeded, 200, "").await?;
@@ -171,7 +192,9 @@ pub async fn renew(hub: &Hub, agent: &Agent, csr: &str) -> Answer<Enrolment> {
 
 fn issue(hub: &Hub, csr: &str, cluster: &str, agent: AgentId) -> Answer<IssuedClient> {
     let ttl = hub.config.agents.certificate_expiry.0;
-    hub.ca.issue_client(csr, cluster, &agent_uri(agent), ttl).map_err(|error: PkiError| ApiError::invalid(format!("the certificate request is refused: {error}")))
+    hub.ca
+        .issue_client(csr, cluster, &agent_uri(agent), ttl)
+        .map_err(|error: PkiError| ApiError::invalid(format!("the certificate request is refused: {error}")))
 }
 
 /// The URI name that binds a certificate to an enrolment.

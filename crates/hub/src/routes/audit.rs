@@ -16,7 +16,11 @@ use crate::request::caller::{Caller, Query};
 
 /// Rows, newest first.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", params(AuditQuery), responses((status = 200, body = AuditPage), (status = 401, body = Problem)))]
-pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller, Query(query): Query<AuditQuery>) -> Result<impl IntoResponse, ApiError> {
+pub async fn list(
+    State(hub): State<Arc<Hub>>,
+    caller: Caller,
+    Query(query): Query<AuditQuery>,
+) -> Result<impl IntoResponse, ApiError> {
     let all = hub.policy.load().is_administrator(caller.principal.roles());
     let only = (!all).then(|| caller.principal.user_id());
     let page = hub.audit.query(&query, only).await?;

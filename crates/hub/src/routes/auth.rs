@@ -30,7 +30,11 @@ type Answer<T> = Result<T, ApiError>;
 /// Signs in with a password.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginRequest, responses(
     (status = 200, body = TokenResponse), (status = 401, body = Problem), (status = 429, body = Problem)))]
-pub async fn login(State(hub): State<Arc<Hub>>, context: RequestContext, Json(body): Json<LoginRequest>) -> Answer<axum::Json<TokenResponse>> {
+pub async fn login(
+    State(hub): State<Arc<Hub>>,
+    context: RequestContext,
+    Json(body): Json<LoginRequest>,
+) -> Answer<axum::Json<TokenResponse>> {
     let email = normalize_email(&body.email).unwrap_or_default();
     if let Err(wait) = hub.throttle.check(&email, context.address) {
         return Err(ApiError::too_many_requests("too many attempts to sign in; wait and try again", wait.0));
@@ -46,14 +50,19 @@ pub async fn login(State(hub): State<Arc<Hub>>, context: RequestContext, Json(bo
     let user = user.ok_or_else(wrong_credentials)?;
     hub.trail.record(&context, Actor { sub: Some(user.id), ..actor }, entry, Outcome::Succeeded, 200, "").await?;
     let (refresh_token, refresh_hash) = token::new_refresh_token();
-    let session = hub.store.create_session(user.id, &refresh_hash, now_ms() + hub.config.auth.refresh_expiry.as_ms()).await?;
+    let session =
+        hub.store.create_session(user.id, &refresh_hash, now_ms() + hub.config.auth.refresh_expiry.as_ms()).await?;
     hub_tokens(&hub, &user, session, &refresh_token).map(axum::Json)
 }
 
 /// Trades a refresh token for a new pair. The old one is spent; using it again ends the session.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshRequest, responses(
     (status = 200, body = TokenResponse), (status = 401, body = Problem)))]
-pub async fn refresh(State(hub): State<Arc<Hub>>, context: RequestContext, Json(body): Json<RefreshRequest>) -> Answer<axum::Json<TokenResponse>> {
+pub async fn refresh(
+    State(hub): State<Arc<Hub>>,
+    context: RequestContext,
+    Json(body): Json<RefreshRequest>,
+) -> Answer<axum::Json<TokenResponse>> {
     let (refresh_token, refresh_hash) = token::new_refresh_token();
     let spent = token::refresh_hash(&body.refresh_token);
     match hub.store.rotate_refresh(&spent, &refresh_hash, now_ms()).await? {
@@ -64,9 +73,17 @@ pub async fn refresh(State(hub): State<Arc<Hub>>, context: RequestContext, Json(
         Rotation::Reused { session, user } => {
             hub.authenticator.forget_session(session);
             let actor = Actor { sub: Some(user), address: context.address.to_string(), ..Actor::default() };
-            let entry = Entry { verb: "session_end", command: format!("end session {session}"), route: "/auth/refresh", ..Entry::default() };
-            hub.trail.record(&context, actor, entry, Outcome::Succeeded, 401, "a spent refresh token was used again").await?;
-            let detail = "this refresh token was used before, so its session has been ended; sign in again with: flotilla login";
+            let entry = Entry {
+                verb: "session_end",
+                command: format!("end session {session}"),
+                route: "/auth/refresh",
+                ..Entry::default()
+            };
+            hub.trail
+                .record(&context, actor, entry, Outcome::Succeeded, 401, "a spent refresh token was used again")
+                .await?;
+            let detail =
+                "this refresh token was used before, so its session has been ended; sign in again with: flotilla login";
             Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::RefreshReused, detail))
         }
         Rotation::Refused => Err(session_over()),
@@ -87,18 +104,31 @@ pub async fn logout(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<impl 
 /// Changes the caller's password and ends all his sessions, this one too.
 #[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = PasswordRequest, responses(
     (status = 204), (status = 401, body = Problem), (status = 422, body = Problem)))]
-pub async fn change_password(State(hub): State<Arc<Hub>>, caller: Caller, Json(body): Json<PasswordRequest>) -> Answer<impl IntoResponse> {
+pub async fn change_password(
+    State(hub): State<Arc<Hub>>,
+    caller: Caller,
+    Json(body): Json<PasswordRequest>,
+) -> Answer<impl IntoResponse> {
     let account = caller.principal.email().to_owned();
     if let Err(wait) = hub.throttle.check(&account, caller.context.address) {
         return Err(ApiError::too_many_requests("too many attempts; wait and try again", wait.0));
     }
     let user = hub.store.user_by_email(&account).await?.ok_or_else(session_over)?;
     if !verified(body.current, Some(user.password_hash.expose_secret())).await? {
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::InvalidCredentials, "the current password is wrong; nothing was changed"));
+        return Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            Code::InvalidCredentials,
+            "the current password is wrong; nothing was changed",
+        ));
     }
     password::check_rules(&body.new).map_err(|error| ApiError::invalid(error.to_string()))?;
     let hash = password::hash(SecretString::from(body.new)).await.map_err(busy)?.into();
-    let entry = Entry { verb: "password_change", command: format!("change password of {account}"), route: "/auth/password", ..Entry::default() };
+    let entry = Entry {
+        verb: "password_change",
+        command: format!("change password of {account}"),
+        route: "/auth/password",
+        ..Entry::default()
+    };
     hub.trail
         .act(&caller, entry, async {
             hub.store.set_password(user.id, &hash, false).await?;
@@ -111,7 +141,8 @@ pub async fn change_password(State(hub): State<Arc<Hub>>, caller: Caller, Json(b
 
 fn hub_tokens(hub: &Hub, user: &User, session: SessionId, refresh: &SecretString) -> Answer<TokenResponse> {
     let ttl = hub.config.auth.token_expiry.0;
-    let (token, expires_at) = hub.keys.issue_access(user.id, &user.email, session, ttl).map_err(|error| ApiError::internal(&error))?;
+    let (token, expires_at) =
+        hub.keys.issue_access(user.id, &user.email, session, ttl).map_err(|error| ApiError::internal(&error))?;
     Ok(TokenResponse {
         token,
         expires_at,
@@ -127,7 +158,10 @@ async fn verified(password: String, stored: Option<&str>) -> Answer<bool> {
 /// Hashing is slow on purpose, so only a few are done at a time.
 pub(super) fn busy(error: PasswordError) -> ApiError {
     match error {
-        PasswordError::Busy => ApiError::too_many_requests("too many passwords are being checked; try again shortly", Duration::from_secs(2)),
+        PasswordError::Busy => ApiError::too_many_requests(
+            "too many passwords are being checked; try again shortly",
+            Duration::from_secs(2),
+        ),
         other => ApiError::internal(&other),
     }
 }

@@ -48,27 +48,47 @@ pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<axum::J
 /// Registers a cluster that the hub reaches with a kubeconfig, which is kept sealed.
 #[utoipa::path(post, path = "/api/clusters", tag = "clusters", request_body = ClusterCreate, responses(
     (status = 201, body = ClusterView), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(body): Json<ClusterCreate>) -> Answer<impl IntoResponse> {
+pub async fn create(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Json(body): Json<ClusterCreate>,
+) -> Answer<impl IntoResponse> {
     check_cluster_name(&body.name)?;
     let upstream = Upstream::from_kubeconfig(&body.kubeconfig, body.context.as_deref(), &Externals::Refused)
         .map_err(|error| ApiError::invalid(format!("this kubeconfig cannot be used: {error}")))?;
     let credential = crate::hub::DirectCredential { kubeconfig: body.kubeconfig, context: body.context };
     let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);
-    let entry = Entry { verb: "cluster_create", command: format!("create cluster {}", body.name), route: "/api/clusters", target: target(&body.name) };
-    let id = hub.trail.act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, &sealed)).await?;
+    let entry = Entry {
+        verb: "cluster_create",
+        command: format!("create cluster {}", body.name),
+        route: "/api/clusters",
+        target: target(&body.name),
+    };
+    let id = hub
+        .trail
+        .act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, &sealed))
+        .await?;
     hub.backends.set_direct(&body.name, Kind::Kubeconfig, upstream);
     hub.clusters.reload(&hub.store).await?;
-    let cluster = hub.store.cluster_by_id(id).await?.ok_or_else(|| ApiError::not_found("the cluster was removed meanwhile"))?;
+    let cluster =
+        hub.store.cluster_by_id(id).await?.ok_or_else(|| ApiError::not_found("the cluster was removed meanwhile"))?;
     Ok((StatusCode::CREATED, axum::Json(view(&hub, cluster))))
 }
 
 /// Forgets a cluster: its agent is revoked and cut off, its credentials are deleted, its audit rows stay.
 #[utoipa::path(delete, path = "/api/clusters/{id}", tag = "clusters", params(("id" = String, Path, description = "Id or name")), responses(
     (status = 204), (status = 404, body = Problem)))]
-pub async fn remove(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(id): Path<String>) -> Answer<impl IntoResponse> {
+pub async fn remove(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Path(id): Path<String>,
+) -> Answer<impl IntoResponse> {
     let cluster = hub.clusters.find(&id).ok_or_else(|| unknown(&id))?;
     if hub.config.clusters.iter().any(|configured| *configured.name == *cluster.name) {
-        return Err(ApiError::conflict(format!("cluster {} stands in the hub's configuration; remove it there", cluster.name)));
+        return Err(ApiError::conflict(format!(
+            "cluster {} stands in the hub's configuration; remove it there",
+            cluster.name
+        )));
     }
     let command = format!("delete cluster {}", cluster.name);
     let entry = Entry { verb: "cluster_delete", command, route: "/api/clusters/{id}", target: target(&cluster.name) };
@@ -91,14 +111,21 @@ pub async fn remove(State(hub): State<Arc<Hub>>, Administrator(caller): Administ
 /// not the hub's files, environment or plugins.
 #[utoipa::path(post, path = "/api/clusters/{id}/exec", tag = "clusters", params(("id" = String, Path, description = "Id or name")),
     request_body = ExecRequest, responses((status = 200, body = ExecResponse), (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub async fn exec(State(hub): State<Arc<Hub>>, caller: Caller, Path(id): Path<String>, Json(body): Json<ExecRequest>) -> Answer<axum::Json<ExecResponse>> {
+pub async fn exec(
+    State(hub): State<Arc<Hub>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<ExecRequest>,
+) -> Answer<axum::Json<ExecResponse>> {
     let visible = |name: &str| hub.policy.load().sees_cluster(caller.principal.roles(), name);
     let cluster = hub.clusters.find(&id).filter(|cluster| visible(&cluster.name)).ok_or_else(|| unknown(&id))?;
     crate::kubectl::run(&hub, &cluster.name, &caller.token, body).await.map(axum::Json)
 }
 
 fn unknown(id: &str) -> ApiError {
-    ApiError::not_found(format!("there is no cluster {id:?}, or it is not yours to see; list yours with: flotilla clusters list"))
+    ApiError::not_found(format!(
+        "there is no cluster {id:?}, or it is not yours to see; list yours with: flotilla clusters list"
+    ))
 }
 
 fn target(name: &str) -> Target {

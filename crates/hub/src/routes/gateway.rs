@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use flotilla_cluster::guard::UpgradeGuard;
-use flotilla_cluster::request::{ClusterRef, ClusterRequest, RequestContext as ClusterContext, refuse_smuggled_headers};
-use flotilla_cluster::status_of::StatusError;
 use flotilla_cluster::Body;
+use flotilla_cluster::guard::UpgradeGuard;
+use flotilla_cluster::request::{
+    ClusterRef, ClusterRequest, RequestContext as ClusterContext, refuse_smuggled_headers,
+};
+use flotilla_cluster::status_of::StatusError;
 use flotilla_identity::authn::AuthnError;
 use flotilla_identity::principal::Principal;
 use flotilla_tunnel::upgrade;
@@ -34,7 +36,11 @@ pub async fn handle(hub: &Arc<Hub>, request: Request<Body>, context: &RequestCon
     }
 }
 
-async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestContext) -> Result<Response<Body>, StatusError> {
+async fn proxy(
+    hub: &Arc<Hub>,
+    mut request: Request<Body>,
+    context: &RequestContext,
+) -> Result<Response<Body>, StatusError> {
     refuse_smuggled_headers(request.headers())?;
     let principal = authenticate(hub, bearer(request.headers())).await?;
     let (cluster, target) = split(hub, &principal, request.uri())?;
@@ -62,7 +68,9 @@ async fn proxy(hub: &Arc<Hub>, mut request: Request<Body>, context: &RequestCont
 
 async fn authenticate(hub: &Hub, token: Option<&str>) -> Result<Principal, StatusError> {
     let Some(token) = token else {
-        return Err(StatusError::unauthorized("the hub needs a bearer token; make a kubeconfig with: flotilla kubeconfig"));
+        return Err(StatusError::unauthorized(
+            "the hub needs a bearer token; make a kubeconfig with: flotilla kubeconfig",
+        ));
     };
     hub.authenticator.authenticate(token).await.map_err(|error| match error {
         AuthnError::Unavailable(cause) => {
@@ -107,5 +115,6 @@ fn join(response: &mut Response<Body>, client: Option<OnUpgrade>) -> Result<(), 
 /// The answer to a handler's panic.
 #[must_use]
 pub fn panicked() -> Response<Body> {
-    StatusError::internal("the hub failed; its administrator finds the cause in its log under the request id").to_response()
+    StatusError::internal("the hub failed; its administrator finds the cause in its log under the request id")
+        .to_response()
 }

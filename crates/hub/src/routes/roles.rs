@@ -32,13 +32,25 @@ pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller) -> axum::Json<Rol
 /// Makes a role.
 #[utoipa::path(post, path = "/api/roles", tag = "roles", request_body = Role, responses(
     (status = 201, body = Role), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(role): Json<Role>) -> Answer<impl IntoResponse> {
+pub async fn create(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Json(role): Json<Role>,
+) -> Answer<impl IntoResponse> {
     check_role_name(&role.name)?;
     hub.roles.check_role(&role)?;
     if hub.roles.source(&role.name).is_some() {
-        return Err(ApiError::conflict(format!("there is a role {} already; replace it with PUT /api/roles/{}", role.name, role.name)));
+        return Err(ApiError::conflict(format!(
+            "there is a role {} already; replace it with PUT /api/roles/{}",
+            role.name, role.name
+        )));
     }
-    let entry = Entry { verb: "role_create", command: format!("create role {}", role.name), route: "/api/roles", ..Entry::default() };
+    let entry = Entry {
+        verb: "role_create",
+        command: format!("create role {}", role.name),
+        route: "/api/roles",
+        ..Entry::default()
+    };
     hub.trail.act(&caller, entry, hub.store.create_role(&role)).await?;
     hub.reload_policy().await?;
     Ok((StatusCode::CREATED, axum::Json(role)))
@@ -54,11 +66,19 @@ pub async fn replace(
     Json(role): Json<Role>,
 ) -> Answer<axum::Json<Role>> {
     if role.name != name {
-        return Err(ApiError::invalid(format!("the path names the role {name:?} and the body {:?}; they must be the same", role.name)));
+        return Err(ApiError::invalid(format!(
+            "the path names the role {name:?} and the body {:?}; they must be the same",
+            role.name
+        )));
     }
     hub.roles.check_role(&role)?;
     hub.roles.check_changeable(&name)?;
-    let entry = Entry { verb: "role_replace", command: format!("replace role {name}"), route: "/api/roles/{name}", ..Entry::default() };
+    let entry = Entry {
+        verb: "role_replace",
+        command: format!("replace role {name}"),
+        route: "/api/roles/{name}",
+        ..Entry::default()
+    };
     hub.trail.act(&caller, entry, hub.store.replace_role(&role)).await?;
     hub.reload_policy().await?;
     Ok(axum::Json(role))
@@ -67,9 +87,18 @@ pub async fn replace(
 /// Removes a role of the database. Whoever held it holds it no longer.
 #[utoipa::path(delete, path = "/api/roles/{name}", tag = "roles", params(("name" = String, Path)), responses(
     (status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn remove(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(name): Path<String>) -> Answer<impl IntoResponse> {
+pub async fn remove(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Path(name): Path<String>,
+) -> Answer<impl IntoResponse> {
     hub.roles.check_changeable(&name)?;
-    let entry = Entry { verb: "role_delete", command: format!("delete role {name}"), route: "/api/roles/{name}", ..Entry::default() };
+    let entry = Entry {
+        verb: "role_delete",
+        command: format!("delete role {name}"),
+        route: "/api/roles/{name}",
+        ..Entry::default()
+    };
     hub.trail.act(&caller, entry, hub.store.delete_role(&name)).await?;
     hub.reload_policy().await?;
     Ok(StatusCode::NO_CONTENT)

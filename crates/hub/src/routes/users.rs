@@ -42,23 +42,34 @@ pub async fn list(State(hub): State<Arc<Hub>>, _: Administrator) -> Answer<axum:
 /// Makes an account.
 #[utoipa::path(post, path = "/api/users", tag = "users", request_body = UserCreate, responses(
     (status = 201, body = UserCreated), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn create(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Json(body): Json<UserCreate>) -> Answer<impl IntoResponse> {
+pub async fn create(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Json(body): Json<UserCreate>,
+) -> Answer<impl IntoResponse> {
     let email = normalize_email(&body.email)?;
     hub.roles.check_known(&body.roles)?;
     let (password_hash, password, must_change) = first_password(body.password, body.password_hash).await?;
     let new = NewUser { email: email.clone(), password_hash, must_change, roles: body.roles };
-    let entry = Entry { verb: "user_create", command: format!("create user {email}"), route: "/api/users", ..Entry::default() };
+    let entry =
+        Entry { verb: "user_create", command: format!("create user {email}"), route: "/api/users", ..Entry::default() };
     let user = hub.trail.act(&caller, entry, hub.store.create_user(new)).await?;
-    let created = UserCreated { user: view(&hub, user), password: password.map(|secret| secret.expose_secret().to_owned()) };
+    let created =
+        UserCreated { user: view(&hub, user), password: password.map(|secret| secret.expose_secret().to_owned()) };
     Ok((StatusCode::CREATED, axum::Json(created)))
 }
 
 /// The hash to store, the password if it was made here, and whether it should be changed.
-async fn first_password(given: Option<String>, hash: Option<String>) -> Answer<(SecretString, Option<SecretString>, bool)> {
+async fn first_password(
+    given: Option<String>,
+    hash: Option<String>,
+) -> Answer<(SecretString, Option<SecretString>, bool)> {
     match (given, hash) {
         (Some(_), Some(_)) => Err(ApiError::invalid("give password or password_hash, not both")),
         (None, Some(hash)) if password::is_supported_hash(&hash) => Ok((hash.into(), None, false)),
-        (None, Some(_)) => Err(ApiError::invalid("password_hash is of no known kind; use $argon2id$... or bcrypt's $2b$...")),
+        (None, Some(_)) => {
+            Err(ApiError::invalid("password_hash is of no known kind; use $argon2id$... or bcrypt's $2b$..."))
+        }
         (Some(given), None) => {
             password::check_rules(&given).map_err(|error| ApiError::invalid(error.to_string()))?;
             Ok((hashed(SecretString::from(given)).await?, None, false))
@@ -77,12 +88,21 @@ async fn hashed(password: SecretString) -> Answer<SecretString> {
 /// Removes an account and ends its sessions. Its audit rows stay.
 #[utoipa::path(delete, path = "/api/users/{id}", tag = "users", params(("id" = UserId, Path)), responses(
     (status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub async fn remove(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(id): Path<UserId>) -> Answer<impl IntoResponse> {
+pub async fn remove(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Path(id): Path<UserId>,
+) -> Answer<impl IntoResponse> {
     if id == caller.principal.user_id() {
         return Err(ApiError::conflict("you cannot remove your own account; ask another administrator"));
     }
     let user = existing(&hub, id).await?;
-    let entry = Entry { verb: "user_delete", command: format!("delete user {}", user.email), route: "/api/users/{id}", ..Entry::default() };
+    let entry = Entry {
+        verb: "user_delete",
+        command: format!("delete user {}", user.email),
+        route: "/api/users/{id}",
+        ..Entry::default()
+    };
     hub.trail.act(&caller, entry, hub.store.delete_user(id)).await?;
     hub.authenticator.forget_user(id);
     Ok(StatusCode::NO_CONTENT)
@@ -101,7 +121,9 @@ pub async fn set_roles(
     let user = existing(&hub, id).await?;
     let after = hub.roles.effective(&user.email, body.roles.clone());
     if id == caller.principal.user_id() && !hub.policy.load().is_administrator(&after) {
-        return Err(ApiError::conflict("this would take your own administrator's rights; ask another administrator to do it"));
+        return Err(ApiError::conflict(
+            "this would take your own administrator's rights; ask another administrator to do it",
+        ));
     }
     let command = format!("set roles of {} to {}", user.email, body.roles.join(","));
     let entry = Entry { verb: "role_assign", command, route: "/api/users/{id}/roles", ..Entry::default() };
@@ -113,11 +135,20 @@ pub async fn set_roles(
 /// Gives an account a new password, shown once, and ends its sessions.
 #[utoipa::path(post, path = "/api/users/{id}/password", tag = "users", params(("id" = UserId, Path)), responses(
     (status = 200, body = UserCreated), (status = 404, body = Problem)))]
-pub async fn reset_password(State(hub): State<Arc<Hub>>, Administrator(caller): Administrator, Path(id): Path<UserId>) -> Answer<axum::Json<UserCreated>> {
+pub async fn reset_password(
+    State(hub): State<Arc<Hub>>,
+    Administrator(caller): Administrator,
+    Path(id): Path<UserId>,
+) -> Answer<axum::Json<UserCreated>> {
     let user = existing(&hub, id).await?;
     let made = password::generate();
     let hash = hashed(made.clone()).await?;
-    let entry = Entry { verb: "password_reset", command: format!("reset password of {}", user.email), route: "/api/users/{id}/password", ..Entry::default() };
+    let entry = Entry {
+        verb: "password_reset",
+        command: format!("reset password of {}", user.email),
+        route: "/api/users/{id}/password",
+        ..Entry::default()
+    };
     hub.trail
         .act(&caller, entry, async {
             hub.store.set_password(id, &hash, true).await?;
@@ -129,5 +160,8 @@ pub async fn reset_password(State(hub): State<Arc<Hub>>, Administrator(caller): 
 }
 
 async fn existing(hub: &Hub, id: UserId) -> Answer<User> {
-    hub.store.user_by_id(id).await?.ok_or_else(|| ApiError::not_found(format!("there is no user {id}; list them with: flotilla users list")))
+    hub.store
+        .user_by_id(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("there is no user {id}; list them with: flotilla users list")))
 }

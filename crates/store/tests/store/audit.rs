@@ -337,20 +337,28 @@ async fn an_outcome_that_can_never_be_written_holds_up_no_other(bed: Bed) {
     task.abort();
 }
 
-async fn a_lost_commit_answer_does_not_write_an_outcome_twice(bed: Bed) {
+async fn an_outcome_that_is_there_already_is_not_written_again(bed: Bed) {
     let store = bed.store().await;
     let log = start(&store).await;
     let pending = log.0.attempt(row("act")).await.unwrap();
-    let id = pending.id();
+    let act = pending.id().to_string();
     bed.execute("ALTER TABLE audit_events RENAME TO away").await;
     pending.finish(Outcome::Succeeded, 200, 0, String::new());
     assert!(log.0.record(row("meanwhile")).await.is_err());
-    bed.execute("ALTER TABLE away RENAME TO audit_events").await;
-    // By now the outcome may be written or not; what the writer finds must not lead to a second one.
+    // What a commit looks like whose answer was lost: the act has its outcome, the writer does not know.
+    bed.execute(
+        "INSERT INTO away (seq, id, attempt_id, time, request_id, route, actor_email, actor_groups, actor_address, \
+         verb, outcome, cluster, api_group, api_version, resource, namespace, name, command, reason, status, bytes, \
+         duration_ms, hash) SELECT -1, 'written before', id, time, request_id, route, actor_email, actor_groups, \
+         actor_address, verb, 'succeeded', cluster, api_group, api_version, resource, namespace, name, command, \
+         reason, status, bytes, duration_ms, hash FROM away; ALTER TABLE away RENAME TO audit_events",
+    )
+    .await;
+    // It finds out and ends; otherwise it would try for ever.
     stop(log).await;
-    let outcomes: Vec<(String,)> = bed.rows("SELECT attempt_id FROM audit_events WHERE attempt_id IS NOT NULL").await;
-    assert_eq!(outcomes, [(id.to_string(),)]);
-    assert_eq!(store.verify_chain(1).await.unwrap().bad, None);
+    let outcomes: Vec<(String, String)> =
+        bed.rows("SELECT id, attempt_id FROM audit_events WHERE attempt_id IS NOT NULL").await;
+    assert_eq!(outcomes, [("written before".to_owned(), act)]);
 }
 
 async fn too_many_open_acts_wait_and_are_refused(bed: Bed) {
@@ -433,7 +441,7 @@ on_both_engines!(
     odd_texts_do_not_fail_the_batch,
     without_a_database_nothing_is_attempted,
     an_outcome_that_can_never_be_written_holds_up_no_other,
-    a_lost_commit_answer_does_not_write_an_outcome_twice,
+    an_outcome_that_is_there_already_is_not_written_again,
     too_many_open_acts_wait_and_are_refused,
     a_caller_that_leaves_while_waiting_leaves_no_open_act,
     open_acts_of_an_earlier_run_are_closed,

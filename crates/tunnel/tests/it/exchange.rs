@@ -1,8 +1,12 @@
 //! Requests and answers, and those who do not read them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use flotilla_tunnel::client::SendError;
-use flotilla_tunnel::serve::Options;
+use flotilla_tunnel::client::{Connection, SendError};
+use flotilla_tunnel::metrics::TunnelMetrics;
+use flotilla_tunnel::serve::{self, Options};
+use flotilla_tunnel::windows::{MAX_REQUESTS, Pings};
 use flotilla_tunnel::{Body, body};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -11,8 +15,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Hub, OnDrop, endless, get, greeter, handler, soon, text, until, watch_like};
+use crate::support::{Hub, LONG, OnDrop, endless, get, greeter, handler, soon, text, until, watch_like};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_gets_side_by_side() {
@@ -177,7 +182,7 @@ async fn an_agent_that_stops_reading_blocks_no_other() {
 async fn a_full_connection_says_so_at_once() {
     let hub = Hub::start().await;
     let agent = hub.agent("eu-1", by_path()).await;
-    let max = flotilla_tunnel::windows::MAX_STREAMS as usize;
+    let max = MAX_REQUESTS as usize;
     let waiting: Vec<_> = (0..max)
         .map(|_| {
             let connection = agent.connection.clone();
@@ -191,6 +196,36 @@ async fn a_full_connection_says_so_at_once() {
     until("they are free again", || agent.connection.in_flight() == 0).await;
     let response = soon("an answer", agent.connection.send(get("/small"))).await.unwrap();
     assert_eq!(text(response).await, "hello");
+}
+
+/// Pings go through a full connection, or it would be taken for a dead one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_connection_still_answers_pings() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = TunnelMetrics::register(&mut registry);
+    let pings = Pings { interval: Duration::from_millis(100), timeout: LONG };
+    let (near, far) = tokio::io::duplex(1 << 16);
+    tokio::spawn(serve::serve(far, by_path(), CancellationToken::new()));
+    let (connection, driver) = soon("the handshake", Connection::handshake_with(near, metrics, pings)).await.unwrap();
+    tokio::spawn(driver);
+    let started: Vec<_> = (0..MAX_REQUESTS)
+        .map(|_| {
+            let connection = connection.clone();
+            tokio::spawn(async move { connection.send(get("/watch")).await })
+        })
+        .collect();
+    let held: Vec<_> = soon("all streams are open", join_all(started)).await;
+    assert!(held.iter().flatten().all(Result::is_ok));
+    assert_eq!(connection.in_flight(), MAX_REQUESTS as usize);
+    let answered = pings_answered(&registry);
+    until("two more pings are answered", || pings_answered(&registry) >= answered + 2).await;
+}
+
+fn pings_answered(registry: &prometheus_client::registry::Registry) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let count = text.lines().find_map(|line| line.strip_prefix("tunnel_ping_rtt_seconds_count "));
+    count.unwrap().parse().unwrap()
 }
 
 /// h2 closes a connection that brings 100 empty DATA frames in its life.
@@ -232,6 +267,7 @@ fn with_empty_frames() -> Body {
 fn by_path() -> impl flotilla_tunnel::serve::Handler + Sync {
     handler(|request: Request<Incoming>| async move {
         match request.uri().path() {
+            "/watch" => Response::new(watch_like(None)),
             "/endless" => Response::new(endless(None)),
             "/stuck" => {
                 let _unread = request;

@@ -2,6 +2,8 @@
 //!
 //! Every wait has a deadline far longer than it needs, so that a slow machine makes a test slow, not red.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too, end a test by panicking")]
+
 mod dialling;
 mod enrolment;
 mod exchange;
