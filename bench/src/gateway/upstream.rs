@@ -24,6 +24,10 @@ pub(super) const SMALL_SIZE: u64 = 1_600;
 /// Bytes of the answers to [`BULK`] and [`BULK_BESIDE_SMALL`].
 pub(super) const BULK_SIZE: u64 = 100_000_000;
 
+/// What the kernel holds of an answer for a slow reader (twice this). Left to itself it takes 4 MB on loopback, and a
+/// few hundred unread answers use up the TCP memory of the whole machine.
+const SEND_BUFFER: &str = "128k";
+
 /// nginx in a folder of its own.
 pub(super) struct Upstream {
     _process: Process,
@@ -85,7 +89,7 @@ http {{
   send_timeout 300s;
   default_type application/json;
   server {{
-    listen 127.0.0.1:{port} ssl backlog=2048;
+    listen 127.0.0.1:{port} ssl backlog=2048 sndbuf={SEND_BUFFER};
     ssl_certificate {dir}/tls.crt; ssl_certificate_key {dir}/tls.key;
     ssl_protocols TLSv1.2 TLSv1.3;
     location = {BULK} {{ alias {dir}/bulk; }}

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use flotilla_tunnel::Lane;
@@ -45,7 +47,12 @@ pub struct Backends {
 struct Direct {
     kind: Kind,
     upstream: Upstream,
+    /// Whether its API server answered when it was last asked.
+    answers: Arc<AtomicBool>,
 }
+
+/// How long an API server may take to say that it is there.
+const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The way that one request takes.
 pub(crate) enum Way {
@@ -64,7 +71,7 @@ impl Backends {
 
     /// Reaches `cluster` directly from now on. Requests under way end as they began.
     pub fn set_direct(&self, cluster: &str, kind: Kind, upstream: Upstream) {
-        let direct = Direct { kind, upstream };
+        let direct = Direct { kind, upstream, answers: Arc::default() };
         self.direct.rcu(|known| {
             let mut known = HashMap::clone(known);
             known.insert(cluster.to_owned(), direct.clone());
@@ -88,10 +95,20 @@ impl Backends {
         direct.or_else(|| self.tunnels.is_connected(cluster).then_some(Kind::Agent))
     }
 
-    /// Whether there is a way to `cluster`: an agent that is connected, or a direct backend (which may still fail).
+    /// Whether `cluster` can be reached: its agent is connected, or its API server answered the last [`Backends::probe`].
     #[must_use]
     pub fn is_connected(&self, cluster: &str) -> bool {
-        self.kind(cluster).is_some()
+        match self.direct.load().get(cluster) {
+            Some(direct) => direct.answers.load(Ordering::Relaxed),
+            None => self.tunnels.is_connected(cluster),
+        }
+    }
+
+    /// Asks the API servers of all direct clusters at once whether they are there. A slow one delays nobody: none is
+    /// waited for longer than 5 s.
+    pub async fn probe(&self) {
+        let direct: Vec<Direct> = self.direct.load().values().cloned().collect();
+        futures_util::future::join_all(direct.iter().map(Direct::probe)).await;
     }
 
     pub(crate) fn way(&self, cluster: &str, lane: Lane) -> Way {
@@ -99,5 +116,15 @@ impl Backends {
             return Way::Direct(direct.upstream.clone());
         }
         self.tunnels.pick(cluster, lane).map_or(Way::None, Way::Agent)
+    }
+}
+
+impl Direct {
+    /// `/version` is open to everyone in a cluster with default rights; any answer at all will do.
+    async fn probe(&self) {
+        let mut request = http::Request::new(flotilla_tunnel::body::empty());
+        *request.uri_mut() = http::Uri::from_static("/version");
+        let answer = tokio::time::timeout(PROBE_DEADLINE, self.upstream.send_as_self(request)).await;
+        self.answers.store(matches!(answer, Ok(Ok(_))), Ordering::Relaxed);
     }
 }

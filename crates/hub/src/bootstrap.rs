@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flotilla_identity::password;
 use flotilla_identity::token::{Algorithm, KeyMaterial};
 use flotilla_store::{DatabaseConfig, Driver, Kek, NewUser, Sealer, SigningKey, Store};
@@ -181,7 +183,7 @@ fn stored_key(key: &KeyMaterial) -> SigningKey {
 ///
 /// # Errors
 /// The store does not answer, or the configured address is not one.
-pub async fn first_administrator(config: &Config, store: &Store) -> anyhow::Result<()> {
+pub async fn first_administrator(config: &Config, store: &Store, ca: &CertificateAuthority) -> anyhow::Result<()> {
     if store.count_users().await? > 0 {
         return Ok(());
     }
@@ -196,19 +198,26 @@ pub async fn first_administrator(config: &Config, store: &Store) -> anyhow::Resu
             roles: vec!["admin".to_owned()],
         })
         .await?;
-    announce(config, &email, made.expose_secret())
+    announce(config, &email, made.expose_secret(), ca)
 }
 
-fn announce(config: &Config, email: &str, password: &str) -> anyhow::Result<()> {
+fn announce(config: &Config, email: &str, password: &str, ca: &CertificateAuthority) -> anyhow::Result<()> {
     let url = config.public_url();
+    let trust =
+        if config.tls.cert_file.is_none() { format!(" --ca-fingerprint {}", fingerprint(ca)) } else { String::new() };
     let mut out = std::io::stderr().lock();
     writeln!(
         out,
-        "\nFirst start: an administrator was made. This password is shown once; change it after the first login.\n"
-    )?;
-    writeln!(
-        out,
-        "  account:  {email}\n  password: {password}\n  sign in:  flotilla login --hub {url} --email {email}\n"
+        "\nFirst start: an administrator was made. This password is shown once; change it after the first login.\n\n  \
+         account:  {email}\n  password: {password}\n  sign in:  flotilla login --hub {url} --email {email}{trust}\n"
     )?;
     Ok(())
+}
+
+/// The CA's fingerprint, `sha256:` and the hash of its DER in hex, by which a person trusts it.
+#[must_use]
+pub fn fingerprint(ca: &CertificateAuthority) -> String {
+    let hash = URL_SAFE_NO_PAD.decode(ca.pin()).unwrap_or_default();
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }

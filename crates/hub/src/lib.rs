@@ -96,7 +96,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         store.close().await;
         return Ok(());
     }
-    bootstrap::first_administrator(&config, &store).await?;
+    let ca = bootstrap::certificate_authority(&config.data_dir)?;
+    bootstrap::first_administrator(&config, &store, &ca).await?;
 
     let people = listen::bind(SocketAddr::new(config.server.bind, config.server.http_port), "server.http_port").await?;
     let agents = listen::bind(SocketAddr::new(config.server.bind, config.server.grpc_port), "server.grpc_port").await?;
@@ -104,7 +105,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         listen::bind(SocketAddr::new(config.server.metrics_bind, config.server.metrics_port), "server.metrics_port")
             .await?;
 
-    let (hub, audit_writer) = assemble(config, store).await?;
+    let (hub, audit_writer) = assemble(config, store, ca).await?;
     let hub = Arc::new(hub);
     hub.kubectl.set_gateway(loopback_of(people.local_addr()?));
     let server = server_certificate(&hub)?;
@@ -116,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let workers = [
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
+        tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
@@ -162,9 +164,12 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Puts the parts together.
-async fn assemble(config: Config, store: Store) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
+async fn assemble(
+    config: Config,
+    store: Store,
+    ca: CertificateAuthority,
+) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
     let mut registry = prometheus_client::registry::Registry::default();
-    let ca = bootstrap::certificate_authority(&config.data_dir)?;
     let keys = KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?;
     let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), store.list_roles().await?)?);
     let audit_options = AuditOptions {

@@ -25,6 +25,8 @@ pub struct Entry {
     pub route: &'static str,
     /// On what.
     pub target: Target,
+    /// HTTP status of the answer when the act succeeds; 0 stands for 200.
+    pub status: u16,
 }
 
 /// Writes the rows.
@@ -75,10 +77,11 @@ impl Trail {
             groups: Vec::new(),
             address: caller.context.address.to_string(),
         };
+        let status = if entry.status == 0 { 200 } else { entry.status };
         let pending = self.log.attempt(row(&caller.context, actor, entry, Outcome::Attempted)).await?;
         match act.await.map_err(Into::into) {
             Ok(value) => {
-                pending.finish(Outcome::Succeeded, 200, 0, String::new());
+                pending.finish(Outcome::Succeeded, status, 0, String::new());
                 Ok(value)
             }
             Err(error) => {

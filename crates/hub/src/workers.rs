@@ -45,6 +45,18 @@ pub async fn watch_roles_file(hub: Arc<Hub>) {
     }
 }
 
+/// Asks clusters that are reached directly whether they are there.
+pub async fn probe_clusters(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(30);
+    loop {
+        hub.backends.probe().await;
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
 /// Takes up roles, clusters and keys that changed in the database (another hub, a command), and replaces keys
 /// that are too old.
 pub async fn follow_store(hub: Arc<Hub>) {

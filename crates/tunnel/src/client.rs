@@ -137,7 +137,8 @@ impl Connection {
             tokio::time::timeout(HANDSHAKE_DEADLINE, greeting).await.map_err(|_| TunnelError::Handshake)??;
         let shared =
             Arc::new(Shared { in_flight: AtomicUsize::new(0), retired: CancellationToken::new(), control, metrics });
-        let session = Session { pinger: sender.clone(), pings, shared: shared.clone() };
+        let Greeted { sender, lane, standing, driver } = greeted;
+        let session = Session { pinger: sender.clone(), standing, pings, shared: shared.clone() };
         let inner = Arc::new(Inner { sender, lane, shared });
         Ok((Self { inner }, session.run(driver)))
     }
@@ -220,13 +221,18 @@ impl Connection {
     }
 }
 
+/// What the first exchange yields.
+struct Greeted<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    sender: Sender,
+    lane: Lane,
+    /// Ends when the agent begins to drain.
+    standing: Incoming,
+    driver: Driver<IO>,
+}
+
 /// The first exchange. Its answer shows that the agent's SETTINGS have arrived, without which extended CONNECT must not
 /// be used (RFC 8441 section 3).
-async fn greet<IO>(
-    link: Link<IO>,
-    pings: Pings,
-    metrics: &TunnelMetrics,
-) -> Result<(Sender, Lane, Driver<IO>), TunnelError>
+async fn greet<IO>(link: Link<IO>, pings: Pings, metrics: &TunnelMetrics) -> Result<Greeted<IO>, TunnelError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -234,9 +240,9 @@ where
     windows::apply_client(&mut builder, pings);
     let (mut sender, mut driver) = builder.handshake(TokioIo::new(link)).await?;
     let started = Instant::now();
-    let ping = sender.send_request(welcome::request(&Message::Ping).map(NonEmpty));
+    let hello = sender.send_request(welcome::request(&Message::Hello).map(NonEmpty));
     let response = tokio::select! {
-        response = ping => response?,
+        response = hello => response?,
         ended = &mut driver => {
             ended?;
             return Err(TunnelError::Handshake);
@@ -246,18 +252,19 @@ where
     if !driver.is_extended_connect_protocol_enabled() {
         return Err(TunnelError::NotATunnel);
     }
-    Ok((sender, welcome::lane(&response), driver))
+    Ok(Greeted { sender, lane: welcome::lane(&response), standing: response.into_body(), driver })
 }
 
 /// What runs as long as the link is there.
 struct Session {
     pinger: Sender,
+    standing: Incoming,
     pings: Pings,
     shared: Arc<Shared>,
 }
 
 impl Session {
-    async fn run<IO>(self, driver: Driver<IO>) -> Result<(), TunnelError>
+    async fn run<IO>(mut self, driver: Driver<IO>) -> Result<(), TunnelError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -268,9 +275,12 @@ impl Session {
         let mut result = tokio::select! {
             ended = driver => ended.map_err(TunnelError::from),
             () = retired.cancelled() => Ok(()),
-            () = self.ping() => Err(TunnelError::PingTimeout),
+            () = welcome::drained(&mut self.standing) => Ok(()),
+            () = ping(&mut self.pinger, self.pings, &self.shared.metrics) => Err(TunnelError::PingTimeout),
         };
-        // hyper's driver is gone by now, so no more requests go out; those under way run on in hyper's own task.
+        // hyper's driver is gone by now, so no more requests go out; those under way run on in hyper's own task, until
+        // nothing holds a stream or a handle any more.
+        drop(self);
         shared.retired.cancel();
         if matches!(result, Err(TunnelError::PingTimeout)) {
             shared.metrics.ping_timed_out();
@@ -282,21 +292,20 @@ impl Session {
         }
         result
     }
+}
 
-    /// Asks the agent itself from time to time; returns when it does not answer. HTTP/2's own pings find a dead link,
-    /// these find an agent that hangs, and measure the way through it.
-    async fn ping(mut self) {
-        loop {
-            tokio::time::sleep(self.pings.interval).await;
-            let started = Instant::now();
-            let request = welcome::request(&Message::Ping).map(NonEmpty);
-            let answer = tokio::time::timeout(self.pings.timeout, self.pinger.send_request(request)).await;
-            match answer {
-                Ok(Ok(_)) => self.shared.metrics.pinged(started.elapsed()),
-                // The connection is ending; its driver knows why.
-                Ok(Err(_)) => std::future::pending().await,
-                Err(_) => return,
-            }
+/// Asks the agent itself from time to time; returns when it does not answer. HTTP/2's own pings find a dead link, these
+/// find an agent that hangs, and measure the way through it.
+async fn ping(sender: &mut Sender, pings: Pings, metrics: &TunnelMetrics) {
+    loop {
+        tokio::time::sleep(pings.interval).await;
+        let started = Instant::now();
+        let request = welcome::request(&Message::Ping).map(NonEmpty);
+        match tokio::time::timeout(pings.timeout, sender.send_request(request)).await {
+            Ok(Ok(_)) => metrics.pinged(started.elapsed()),
+            // The connection is ending; its driver knows why.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
         }
     }
 }

@@ -103,7 +103,7 @@ where
     S: Handler,
 {
     let standing = Arc::new(options.standing);
-    let front = Front { service, lane: options.lane, standing: standing.clone() };
+    let front = Front { service, lane: options.lane, standing: standing.clone(), draining: shutdown.clone() };
     let mut builder = Builder::new(TokioExecutor::new());
     windows::apply_server(&mut builder, options.pings);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), front));
@@ -132,6 +132,7 @@ struct Front<S> {
     service: S,
     lane: Lane,
     standing: Arc<watch::Sender<Standing>>,
+    draining: CancellationToken,
 }
 
 type Answer = Result<Response<NonEmpty<Body>>, Infallible>;
@@ -147,15 +148,25 @@ impl<S: Handler> Service<Request<Incoming>> for Front<S> {
         let Some(message) = welcome::read(&request) else {
             return Either::Right(self.service.call(request).map_ok(wrap));
         };
+        let answer = match message {
+            Message::Hello => welcome::standing_answer(self.lane, self.draining.clone()),
+            Message::Ping | Message::Refused(_) => welcome::answer(self.lane),
+        };
+        self.note(message);
+        Either::Left(ready(Ok(wrap(answer))))
+    }
+}
+
+impl<S> Front<S> {
+    fn note(&self, message: Message) {
+        let now = match message {
+            Message::Hello | Message::Ping => Standing::Accepted,
+            Message::Refused(refusal) => Standing::Refused(refusal),
+        };
         self.standing.send_if_modified(|standing| {
-            let now = match message {
-                Message::Ping => Standing::Accepted,
-                Message::Refused(refusal) => Standing::Refused(refusal),
-            };
             let changed = *standing != now;
             *standing = now;
             changed
         });
-        Either::Left(ready(Ok(wrap(welcome::answer(self.lane)))))
     }
 }

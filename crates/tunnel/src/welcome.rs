@@ -2,19 +2,30 @@
 //!
 //! RFC 9110 section 9.3.7 keeps this request for exactly that: it asks about the server itself, not about a resource,
 //! and serves as a ping. The agent answers it without its service. It tells the hub that the agent is up and which
-//! lane the connection is for; it tells the agent that the hub has taken it, or why it will not.
+//! lane the connection is for; it tells the agent that the hub has taken it, or why it will not. The answer to the first
+//! one stays open until the agent begins to drain: HTTP/2's own GOAWAY says the same, but hyper notices it only with the
+//! next request, which then fails.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::stream::{self, StreamExt};
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
 use crate::error::Refusal;
 use crate::lane::Lane;
 
+const HELLO: HeaderName = HeaderName::from_static("flotilla-hello");
 const LANE: HeaderName = HeaderName::from_static("flotilla-lane");
 const REFUSED: HeaderName = HeaderName::from_static("flotilla-refused");
 const DETAIL: HeaderName = HeaderName::from_static("flotilla-detail");
@@ -25,7 +36,9 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b'%');
 /// What the hub says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// You are taken; are you there?
+    /// You are taken. Answer, and let the answer end when you will take no more requests.
+    Hello,
+    /// Are you there?
     Ping,
     /// Go away.
     Refused(Refusal),
@@ -36,8 +49,10 @@ pub(crate) fn request(message: &Message) -> Request<Body> {
     let mut request = Request::new(body::empty());
     *request.method_mut() = Method::OPTIONS;
     *request.uri_mut() = Uri::from_static("*");
-    if let Message::Refused(refusal) = message {
-        write_refusal(request.headers_mut(), refusal);
+    match message {
+        Message::Hello => drop(request.headers_mut().insert(HELLO, HeaderValue::from_static("1"))),
+        Message::Ping => {}
+        Message::Refused(refusal) => write_refusal(request.headers_mut(), refusal),
     }
     request
 }
@@ -47,15 +62,42 @@ pub(crate) fn read<B>(request: &Request<B>) -> Option<Message> {
     if request.method() != Method::OPTIONS || request.uri().path() != "*" {
         return None;
     }
-    Some(read_refusal(request.headers()).map_or(Message::Ping, Message::Refused))
+    let headers = request.headers();
+    let ordinary = if headers.contains_key(HELLO) { Message::Hello } else { Message::Ping };
+    Some(read_refusal(headers).map_or(ordinary, Message::Refused))
 }
 
-/// Agent: the answer to any message.
+/// Agent: the answer to [`Message::Hello`], which ends when `draining` begins.
+pub(crate) fn standing_answer(lane: Lane, draining: CancellationToken) -> Response<Body> {
+    let nothing = stream::once(draining.cancelled_owned()).filter_map(|()| ready(None));
+    let body = StreamBody::new(Box::pin(nothing).map(Ok::<Frame<Bytes>, Infallible>));
+    let mut response = Response::new(body::boxed(body));
+    name_lane(&mut response, lane);
+    response
+}
+
+/// Agent: the answer to any other message.
 pub(crate) fn answer(lane: Lane) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(LANE, HeaderValue::from_static(lane.as_str()));
+    name_lane(&mut response, lane);
     response
+}
+
+fn name_lane(response: &mut Response<Body>, lane: Lane) {
+    response.headers_mut().insert(LANE, HeaderValue::from_static(lane.as_str()));
+}
+
+/// Hub: waits for the end of a standing answer. Never returns if it breaks instead: then the connection has ended, and
+/// its driver knows why.
+pub(crate) async fn drained(standing: &mut Incoming) {
+    loop {
+        match standing.frame().await {
+            Some(Ok(_)) => {}
+            None => return,
+            Some(Err(_)) => std::future::pending().await,
+        }
+    }
 }
 
 /// Hub: the lane that an answer names. Interactive unless it says otherwise.
@@ -110,7 +152,9 @@ mod tests {
 
     #[test]
     fn only_options_of_the_server_itself_is_a_message() {
-        assert_eq!(read(&request(&Message::Ping)), Some(Message::Ping));
+        for message in [Message::Hello, Message::Ping] {
+            assert_eq!(read(&request(&message)), Some(message));
+        }
         let ordinary = Request::options("/").body(()).unwrap();
         assert_eq!(read(&ordinary), None);
     }
@@ -118,6 +162,7 @@ mod tests {
     #[test]
     fn the_answer_names_the_lane() {
         assert_eq!(lane(&answer(Lane::Bulk)), Lane::Bulk);
+        assert_eq!(lane(&standing_answer(Lane::Bulk, CancellationToken::new())), Lane::Bulk);
         assert_eq!(lane(&Response::new(())), Lane::Interactive);
     }
 }

@@ -43,6 +43,7 @@ fn the_proxy_subresource_carries_http() {
     let namespace = kubectl.namespace();
     let through = |what: &str| kubectl.ok(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/{what}")]);
     assert_eq!(through("pods/web:8080/proxy/"), "hello\n");
+    kubectl.ok("wait endpointslices -l kubernetes.io/service-name=web --for=jsonpath={.endpoints[0].conditions.ready}=true --timeout=30s");
     assert_eq!(through("services/web/proxy/index.html"), "hello\n");
     assert_eq!(through("services/http:web:http/proxy/"), "hello\n");
     let missing = kubectl.refused(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/absent")]);

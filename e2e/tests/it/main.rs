@@ -12,26 +12,26 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-// mod access;
+mod access;
 mod apis;
-// mod audit;
+mod audit;
 mod bed;
 mod commands;
 mod copies;
 // mod direct;
-// mod enrolment;
+mod enrolment;
 mod forwarding;
 // mod grpc;
 mod helm;
 mod http;
 // mod hub_kubectl;
 // mod kills;
-// mod links;
+mod links;
 mod objects;
-// mod requests;
+mod requests;
 // mod settings;
 // mod stalled;
 // mod stopping;
 mod streams;
 mod terminals;
-// mod tokens;
+mod tokens;

@@ -51,8 +51,13 @@ pub async fn create_token(
     let token = EnrolmentToken::generate(hub.ca.pin()).map_err(|error| ApiError::internal(&error))?;
     let expires_at_ms = now_ms() + hub.config.agents.token_expiry.as_ms();
     let command = format!("make enrolment token for {}", body.cluster);
-    let entry =
-        Entry { verb: "agent_token_create", command, route: "/api/agents/tokens", target: target(&body.cluster) };
+    let entry = Entry {
+        verb: "agent_token_create",
+        status: 201,
+        command,
+        route: "/api/agents/tokens",
+        target: target(&body.cluster),
+    };
     let created_by = caller.principal.user_id();
     let secret_hash = token.secret_hash();
     let act = hub.store.create_enrolment_token(&secret_hash, &body.cluster, expires_at_ms, Some(created_by));
@@ -102,13 +107,20 @@ pub async fn revoke(
     Path(cluster): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let command = format!("revoke agents of {cluster}");
-    let entry = Entry { verb: "agent_revoke", command, route: "/api/agents/{cluster}", target: target(&cluster) };
-    let revoked = hub.trail.act(&caller, entry, hub.store.revoke_agents_of(&cluster)).await?;
-    if revoked.is_empty() {
-        return Err(ApiError::not_found(format!(
-            "cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list"
-        )));
-    }
+    let entry =
+        Entry { verb: "agent_revoke", status: 204, command, route: "/api/agents/{cluster}", target: target(&cluster) };
+    let revoked = hub
+        .trail
+        .act(&caller, entry, async {
+            let revoked = hub.store.revoke_agents_of(&cluster).await?;
+            if revoked.is_empty() {
+                let detail =
+                    format!("cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list");
+                return Err(ApiError::not_found(detail));
+            }
+            Ok(revoked)
+        })
+        .await?;
     for agent in revoked {
         hub.tunnels.disconnect(agent.0);
     }
@@ -144,7 +156,13 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
     let actor =
         Actor { email: format!("agent:{}", body.cluster), address: context.address.to_string(), ..Actor::default() };
     let command = format!("enrol agent of {}", body.cluster);
-    let entry = Entry { verb: "agent_enrol", command, route: "/api/agents/register", target: target(&body.cluster) };
+    let entry = Entry {
+        verb: "agent_enrol",
+        command,
+        route: "/api/agents/register",
+        target: target(&body.cluster),
+        ..Entry::default()
+    };
     // The request is checked before the token is spent: a mistaken CSR must not cost the operator his token.
     let agent = AgentId::new();
     let certificate = match check_cluster_name(&body.cluster) {

@@ -94,7 +94,13 @@ pub async fn refresh(
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204), (status = 401, body = Problem)))]
 pub async fn logout(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<impl IntoResponse> {
     if let Some(session) = caller.principal.session() {
-        let entry = Entry { verb: "logout", command: "logout".to_owned(), route: "/auth/logout", ..Entry::default() };
+        let entry = Entry {
+            verb: "logout",
+            status: 204,
+            command: "logout".to_owned(),
+            route: "/auth/logout",
+            ..Entry::default()
+        };
         hub.trail.act(&caller, entry, hub.store.end_session(session)).await?;
         hub.authenticator.forget_session(session);
     }
@@ -125,6 +131,7 @@ pub async fn change_password(
     let hash = password::hash(SecretString::from(body.new)).await.map_err(busy)?.into();
     let entry = Entry {
         verb: "password_change",
+        status: 204,
         command: format!("change password of {account}"),
         route: "/auth/password",
         ..Entry::default()

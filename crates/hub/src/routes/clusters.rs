@@ -60,6 +60,7 @@ pub async fn create(
     let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);
     let entry = Entry {
         verb: "cluster_create",
+        status: 201,
         command: format!("create cluster {}", body.name),
         route: "/api/clusters",
         target: target(&body.name),
@@ -69,6 +70,7 @@ pub async fn create(
         .act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, &sealed))
         .await?;
     hub.backends.set_direct(&body.name, Kind::Kubeconfig, upstream);
+    hub.backends.probe().await;
     hub.clusters.reload(&hub.store).await?;
     let cluster =
         hub.store.cluster_by_id(id).await?.ok_or_else(|| ApiError::not_found("the cluster was removed meanwhile"))?;
@@ -91,7 +93,13 @@ pub async fn remove(
         )));
     }
     let command = format!("delete cluster {}", cluster.name);
-    let entry = Entry { verb: "cluster_delete", command, route: "/api/clusters/{id}", target: target(&cluster.name) };
+    let entry = Entry {
+        verb: "cluster_delete",
+        status: 204,
+        command,
+        route: "/api/clusters/{id}",
+        target: target(&cluster.name),
+    };
     let revoked = hub
         .trail
         .act(&caller, entry, async {

@@ -47,6 +47,7 @@ pub async fn create(
     }
     let entry = Entry {
         verb: "role_create",
+        status: 201,
         command: format!("create role {}", role.name),
         route: "/api/roles",
         ..Entry::default()
@@ -95,6 +96,7 @@ pub async fn remove(
     hub.roles.check_changeable(&name)?;
     let entry = Entry {
         verb: "role_delete",
+        status: 204,
         command: format!("delete role {name}"),
         route: "/api/roles/{name}",
         ..Entry::default()

@@ -51,8 +51,13 @@ pub async fn create(
     hub.roles.check_known(&body.roles)?;
     let (password_hash, password, must_change) = first_password(body.password, body.password_hash).await?;
     let new = NewUser { email: email.clone(), password_hash, must_change, roles: body.roles };
-    let entry =
-        Entry { verb: "user_create", command: format!("create user {email}"), route: "/api/users", ..Entry::default() };
+    let entry = Entry {
+        verb: "user_create",
+        status: 201,
+        command: format!("create user {email}"),
+        route: "/api/users",
+        ..Entry::default()
+    };
     let user = hub.trail.act(&caller, entry, hub.store.create_user(new)).await?;
     let created =
         UserCreated { user: view(&hub, user), password: password.map(|secret| secret.expose_secret().to_owned()) };
@@ -99,6 +104,7 @@ pub async fn remove(
     let user = existing(&hub, id).await?;
     let entry = Entry {
         verb: "user_delete",
+        status: 204,
         command: format!("delete user {}", user.email),
         route: "/api/users/{id}",
         ..Entry::default()
