@@ -34,7 +34,7 @@ impl Fixture {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir()?;
         let programs = Programs::beside_us()?;
-        let leash = Tools::ensure(&mut |line| println!("{line}"))?.leash();
+        let leash = Tools::ensure(&mut |line| eprintln!("{line}"))?.leash();
         let hub = HubProcess::start(&programs, &leash, &dir.path().join("hub"), options)?;
         hub.login("admin", &hub.email, &hub.password)?;
         let ca = reqwest::Certificate::from_pem(&std::fs::read(hub.ca_path())?)?;

@@ -28,7 +28,7 @@ pub(crate) fn world() -> &'static World {
 }
 
 fn start() -> Result<World> {
-    let binaries = Binaries::ensure(&mut |line| println!("{line}"))?;
+    let binaries = Binaries::ensure(&mut |line| eprintln!("{line}"))?;
     let cluster = ControlPlane::start(&binaries, Options::new(CLUSTER))?;
     cluster.apply(TIER_BINDINGS)?;
     let fixture = Fixture::start(&HubOptions { kubectl: Some(binaries.kubectl()), ..HubOptions::default() })?;

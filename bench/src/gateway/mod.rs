@@ -16,7 +16,7 @@ use flotilla_testbed::Process;
 use tokio::runtime::Runtime;
 
 use self::subjects::{Flotilla, Ground, Remotedialer, Subject};
-use self::upstream::{BULK, BULK_BESIDE_SMALL, BULK_SIZE};
+use self::upstream::{BULK, BULK_SIZE, UNREAD_SIZE};
 use crate::load::{Callers, Seen, Target, Unread};
 use crate::process;
 use crate::report::{Bar, Metric, Report, median};
@@ -192,10 +192,11 @@ impl Bench {
     }
 
     /// Small requests with and without long answers that nobody reads, in turns.
+    /// A peer that does not go on answering has a rate of zero.
     fn unread(&mut self, subject: &Subject) -> Result<()> {
         say(&format!("== {UNREAD}: {}", subject.name));
         let (mut without, mut with) = (Vec::new(), Vec::new());
-        let long = subject.asking(BULK_BESIDE_SMALL, BULK_SIZE);
+        let long = subject.asking(upstream::UNREAD, UNREAD_SIZE);
         for _ in 0..ROUNDS {
             without.push(self.measure(&subject.target, C32, &subject.pids).with_context(|| subject.name)?);
             match self.beside_unread(subject, &long) {
@@ -204,8 +205,8 @@ impl Bench {
                 Err(error) => {
                     // A peer that hangs is a result. It will not recover, so no more is asked of it.
                     self.report.note(format!("{UNREAD}: {} did not go on answering: {error:#}", subject.name));
-                    with = vec![Sample::default()];
-                    break;
+                    self.report.add(UNREAD, subject.name, Metric::Rps, 0.0);
+                    return Ok(());
                 }
             }
         }

@@ -16,13 +16,16 @@ use flotilla_testbed::{Authority, Process, Program, free_port, install_prerequis
 pub(super) const SMALL: &str = "/api/v1/namespaces/default/pods/x";
 /// A pod's log, as long answers are. It takes the lane for bulk, and leaves a row in the audit log.
 pub(super) const BULK: &str = "/api/v1/namespaces/default/pods/x/log";
-/// As long, in the same lane as [`SMALL`].
-pub(super) const BULK_BESIDE_SMALL: &str = "/api/v1/namespaces/default/configmaps/x";
+/// Long as well, in the same lane as [`SMALL`].
+pub(super) const UNREAD: &str = "/api/v1/namespaces/default/configmaps/x";
 
 /// Bytes of the answer to [`SMALL`].
 pub(super) const SMALL_SIZE: u64 = 1_600;
-/// Bytes of the answers to [`BULK`] and [`BULK_BESIDE_SMALL`].
+/// Bytes of the answer to [`BULK`].
 pub(super) const BULK_SIZE: u64 = 100_000_000;
+/// Bytes of the answer to [`UNREAD`]: more than a hub and an agent hold, less than makes the machine run out of memory
+/// for sockets when 500 of them wait.
+pub(super) const UNREAD_SIZE: u64 = 3_000_000;
 
 /// What the kernel holds of an answer for a slow reader (twice this). Left to itself it takes 4 MB on loopback, and a
 /// few hundred unread answers use up the TCP memory of the whole machine.
@@ -48,6 +51,7 @@ impl Upstream {
         fs::write(dir.join("tls.crt"), &pair.certificate)?;
         fs::write(dir.join("tls.key"), &pair.key)?;
         fs::File::create(dir.join("bulk"))?.set_len(BULK_SIZE)?;
+        fs::File::create(dir.join("unread"))?.set_len(UNREAD_SIZE)?;
         fs::write(dir.join("nginx.conf"), configuration(dir, port)?)?;
         let kubeconfig = dir.join("kubeconfig");
         fs::write(&kubeconfig, kubeconfig_for(port, &ca))?;
@@ -93,7 +97,7 @@ http {{
     ssl_certificate {dir}/tls.crt; ssl_certificate_key {dir}/tls.key;
     ssl_protocols TLSv1.2 TLSv1.3;
     location = {BULK} {{ alias {dir}/bulk; }}
-    location = {BULK_BESIDE_SMALL} {{ alias {dir}/bulk; }}
+    location = {UNREAD} {{ alias {dir}/unread; }}
     location / {{ return 200 '{small}'; }}
   }}
 }}

@@ -27,18 +27,18 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusError {
     /// The body.
-    pub status: Status,
+    pub status: Box<Status>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
 impl StatusError {
     fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { status: Status::failure(code, reason, message), retry_after: None }
+        Self { status: Box::new(Status::failure(code, reason, message)), retry_after: None }
     }
 
     fn with_details(mut self, details: Details) -> Self {
-        self.status = self.status.with_details(details);
+        self.status.details = Some(details);
         self
     }
 

@@ -133,11 +133,10 @@ impl Connection {
         let control = Arc::new(Control::default());
         let link = Link::new(io, control.clone(), metrics.clone());
         let greeting = greet(link, pings, &metrics);
-        let (sender, lane, driver) =
+        let Greeted { sender, lane, standing, driver } =
             tokio::time::timeout(HANDSHAKE_DEADLINE, greeting).await.map_err(|_| TunnelError::Handshake)??;
         let shared =
             Arc::new(Shared { in_flight: AtomicUsize::new(0), retired: CancellationToken::new(), control, metrics });
-        let Greeted { sender, lane, standing, driver } = greeted;
         let session = Session { pinger: sender.clone(), standing, pings, shared: shared.clone() };
         let inner = Arc::new(Inner { sender, lane, shared });
         Ok((Self { inner }, session.run(driver)))

@@ -143,14 +143,14 @@ fn the_view_of_the_source_documents_can_be_read() {
     let bed = bed();
     let kubectl = bed.namespace("view");
     kubectl.ok("create configmap seen");
-    let command = format!("create configmaps seen -n {}", kubectl.namespace());
+    let command = format!("create configmaps -n {}", kubectl.namespace());
     let path = bed.stand.hub.dir().join("data/hub.db");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let row = runtime.block_on(async {
         let mut database: SqliteConnection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await.unwrap();
         for _ in 0..100 {
-            let found = sqlx::query("SELECT status, duration_ms FROM audit_logs WHERE command LIKE 'create configmap%' AND command LIKE '%' || ? AND status = 'succeeded'")
-                .bind(command.rsplit(' ').next().unwrap().to_owned())
+            let found = sqlx::query("SELECT status, duration_ms FROM audit_logs WHERE command = ? AND status = 'succeeded'")
+                .bind(&command)
                 .fetch_optional(&mut database)
                 .await
                 .unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flotilla_tunnel::client::{Connection, SendError};
 use flotilla_tunnel::metrics::TunnelMetrics;
-use flotilla_tunnel::serve::{self, Options};
+use flotilla_tunnel::serve;
 use flotilla_tunnel::windows::{MAX_REQUESTS, Pings};
 use flotilla_tunnel::{Body, body};
 use futures_util::StreamExt;
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Hub, LONG, OnDrop, endless, get, greeter, handler, soon, text, until, watch_like};
+use crate::support::{Hub, LONG, OnDrop, endless, get, greeter, handler, options, soon, text, until, watch_like};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_gets_side_by_side() {
@@ -150,8 +150,8 @@ async fn uploads_that_the_agent_does_not_read_do_not_stop_the_next() {
         .collect();
     until("the uploads are under way", || agent.connection.in_flight() == 50).await;
     for _ in 0..20 {
-        let response = soon("the next request", agent.connection.send(get("/small"))).await.unwrap();
-        assert_eq!(soon("its body", text(response)).await, "hello");
+        let response = soon("the next request", agent.connection.send(upload())).await.unwrap();
+        assert_eq!(soon("its body", text(response)).await, "16384");
     }
     uploads.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -160,7 +160,7 @@ async fn uploads_that_the_agent_does_not_read_do_not_stop_the_next() {
 async fn an_agent_that_stops_reading_blocks_no_other() {
     let hub = Hub::start().await;
     let wire = hub.wire().await;
-    let stalled = hub.agent_through(&wire, "stalled", by_path(), Options::default()).await;
+    let stalled = hub.agent_through(&wire, "stalled", by_path(), options()).await;
     let healthy = hub.agent("healthy", by_path()).await;
 
     wire.stall();
@@ -264,9 +264,17 @@ fn with_empty_frames() -> Body {
     body::boxed(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
+fn upload() -> Request<Body> {
+    Request::post("/count").body(body::full(vec![1; 16 * 1024])).unwrap()
+}
+
 fn by_path() -> impl flotilla_tunnel::serve::Handler + Sync {
     handler(|request: Request<Incoming>| async move {
         match request.uri().path() {
+            "/count" => {
+                let sent = request.into_body().collect().await.unwrap().to_bytes();
+                Response::new(body::full(sent.len().to_string()))
+            }
             "/watch" => Response::new(watch_like(None)),
             "/endless" => Response::new(endless(None)),
             "/stuck" => {

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::{Hub, Manners, OnDrop, get, greeter, handler, soon, text, until, watch_like};
+use crate::support::{Hub, Manners, OnDrop, get, greeter, handler, options, soon, text, until, watch_like};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocation_cuts_live_streams_at_once() {
@@ -73,7 +73,7 @@ async fn a_name_has_one_owner_at_a_time() {
         }
         other => panic!("{other:?}"),
     }
-    let same = hub.agent_with("eu-1", first.owner, greeter(), Options::default()).await;
+    let same = hub.agent_with("eu-1", first.owner, greeter(), options()).await;
     assert_eq!(hub.registry.connections().len(), 2, "the same owner may come twice");
     same.shutdown.cancel();
     first.shutdown.cancel();
@@ -87,7 +87,7 @@ async fn a_request_goes_to_its_lane_and_to_the_least_loaded() {
     let hub = Hub::start().await;
     let owner = Uuid::now_v7();
     let watching = || handler(|_| async { Response::new(watch_like(None)) });
-    let on = |lane| Options { lane, ..Options::default() };
+    let on = |lane| Options { lane, ..options() };
     let bulk = hub.agent_with("eu-1", owner, watching(), on(Lane::Bulk)).await;
     let any = hub.registry.pick("eu-1", Lane::Interactive).unwrap();
     assert_eq!(any.lane(), Lane::Bulk, "another lane is better than none");
@@ -145,7 +145,7 @@ async fn an_agent_that_stops_finishes_what_is_under_way() {
 async fn draining_has_an_end() {
     let hub = Hub::start().await;
     let watching = handler(|_| async { Response::new(watch_like(None)) });
-    let options = Options { drain: Duration::from_millis(200), ..Options::default() };
+    let options = Options { drain: Duration::from_millis(200), ..options() };
     let agent = hub.agent_with("eu-1", Uuid::now_v7(), watching, options).await;
     let mut response = soon("an answer", agent.connection.send(get("/watch"))).await.unwrap();
     soon("the first event", response.frame()).await.unwrap().unwrap();
@@ -194,7 +194,7 @@ async fn both_ends_notice_a_link_that_passes_nothing() {
     let pings = Pings { interval: Duration::from_millis(500), timeout: Duration::from_secs(3) };
     let mut hub = Hub::with(Manners { pings, ..Manners::default() }).await;
     let wire = hub.wire().await;
-    let agent = hub.agent_through(&wire, "eu-1", greeter(), Options { pings, ..Options::default() }).await;
+    let agent = hub.agent_through(&wire, "eu-1", greeter(), Options { pings, ..options() }).await;
     assert!(agent.connection.send(get("/")).await.is_ok());
     wire.stall();
     let ended = soon("the hub notices", hub.ended.recv()).await.unwrap();

@@ -186,13 +186,29 @@ async fn pass_one_way(
 }
 
 /// What a hub does with an agent that has connected.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Manners {
     /// Offer HTTP/1.1 only, as a proxy in front of a hub would.
     pub(crate) http1_only: bool,
     /// Have no agent at all.
     pub(crate) refuse: Option<Refusal>,
     pub(crate) pings: Pings,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self { http1_only: false, refuse: None, pings: rare_pings() }
+    }
+}
+
+/// Pings that no test lives to see: what a test waits for must come about without their help.
+pub(crate) fn rare_pings() -> Pings {
+    Pings { interval: Duration::from_secs(600), timeout: LONG }
+}
+
+/// An agent's options without pings.
+pub(crate) fn options() -> Options {
+    Options { pings: rare_pings(), ..Options::default() }
 }
 
 /// The listener for agents of a hub.
@@ -272,7 +288,7 @@ impl Hub {
 
     /// An agent that serves one connection, and the hub's handle on it.
     pub(crate) async fn agent<S: Handler>(&self, name: &str, service: S) -> Agent {
-        self.agent_with(name, Uuid::now_v7(), service, Options::default()).await
+        self.agent_with(name, Uuid::now_v7(), service, options()).await
     }
 
     pub(crate) async fn agent_with<S: Handler>(&self, name: &str, owner: Uuid, service: S, options: Options) -> Agent {
