@@ -8,6 +8,8 @@
 //!
 //! Must not know: what the certificate is used for.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -20,7 +22,7 @@ use serde_json::{Map, Value};
 use crate::config;
 use crate::health::Readiness;
 use crate::hub::{Hub, one_line, token_hash};
-use crate::state::{State, Stored};
+use crate::state::{State, StateError, Stored};
 
 /// Between attempts that the hub refused, and between looks for a new token.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -35,6 +37,8 @@ pub(crate) struct Certificates {
     cluster: String,
     settings: Source,
     readiness: Readiness,
+    /// The certificate in use is not kept: a restart would be without it.
+    unkept: AtomicBool,
 }
 
 /// What to do about a certificate.
@@ -48,7 +52,7 @@ enum Next {
 
 impl Certificates {
     pub(crate) fn new(hub: Hub, state: State, cluster: String, settings: Source, readiness: Readiness) -> Self {
-        Self { hub, state, cluster, settings, readiness }
+        Self { hub, state, cluster, settings, readiness, unkept: AtomicBool::new(false) }
     }
 
     /// The first certificate of this run: the one kept, or a new one. Waits for as long as it takes.
@@ -56,7 +60,7 @@ impl Certificates {
     /// # Errors
     /// There is nothing to begin with, neither a certificate nor a token, or the state cannot be used.
     pub(crate) async fn first(&self) -> anyhow::Result<Stored> {
-        let kept = self.state.load(&self.cluster)?;
+        let kept = self.kept().await?;
         if kept.is_none() && self.token().is_none() {
             bail!(
                 "this agent is not enrolled: make a token with `flotilla agents token {}` and give it as `central.token` or AGENT_TOKEN",
@@ -66,12 +70,33 @@ impl Certificates {
         Ok(self.obtain(kept).await)
     }
 
-    /// The certificate that follows. Sleeps until it is time.
+    /// What earlier runs kept. Waits for an API server that is away and for a right that is missing.
+    async fn kept(&self) -> anyhow::Result<Option<Stored>> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.state.load(&self.cluster).await {
+                Ok(kept) => {
+                    self.readiness.set_obstacle(None);
+                    return Ok(kept);
+                }
+                Err(error) if error.may_pass() => error,
+                Err(error) => return Err(error.into()),
+            };
+            self.obstructed(&error);
+            tokio::time::sleep(backoff.next(error.is_refusal())).await;
+        }
+    }
+
+    /// The certificate that follows. Sleeps until it is time, and sees to it meanwhile that this one is kept.
     pub(crate) async fn following(&self, stored: Stored) -> Stored {
-        sleep_until(renewal_ms(stored.obtained_ms, stored.ends_ms(), fastrand::i64(0..=100))).await;
+        let mut due = pin!(sleep_until(renewal_ms(stored.obtained_ms, stored.ends_ms(), fastrand::i64(0..=100))));
+        tokio::select! {
+            () = &mut due => {}
+            () = self.until_kept(&stored) => due.await,
+        }
         while !stored.has_ended(now_ms()) {
             let error = match self.hub.renew(&stored).await {
-                Ok(new) => return self.keep(new, "certificate renewed"),
+                Ok(new) => return self.keep(new, "certificate renewed").await,
                 Err(error) => error,
             };
             let (refused, ends) = (error.is_final(), stored.ends());
@@ -95,7 +120,7 @@ impl Certificates {
                     REFUSED
                 }
                 Next::Enrol => match self.enrol(token.as_ref()).await {
-                    Ok(new) => return self.keep(new, "enrolled"),
+                    Ok(new) => return self.keep(new, "enrolled").await,
                     Err(Failure { refused, .. }) => match &kept {
                         Some(kept) if !kept.has_ended(now_ms()) => return kept.clone(),
                         _ if refused => REFUSED,
@@ -113,6 +138,11 @@ impl Certificates {
 
     async fn enrol(&self, token: Option<&Secret>) -> Result<Stored, Failure> {
         let Some(token) = token else { return Err(Failure { refused: true }) };
+        // The token is good for one enrolment, which must not be lost with this process.
+        if let Err(error) = self.state.check_writable().await {
+            self.obstructed(&error);
+            return Err(Failure { refused: error.is_refusal() });
+        }
         let metadata = Map::from_iter([("agent_version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))]);
         self.hub.enrol(token, &self.cluster, metadata).await.map_err(|error| {
             let refused = error.is_final();
@@ -123,14 +153,39 @@ impl Certificates {
         })
     }
 
-    fn keep(&self, new: Stored, what: &'static str) -> Stored {
+    async fn keep(&self, new: Stored, what: &'static str) -> Stored {
         self.readiness.set_obstacle(None);
         tracing::info!(cluster = new.cluster, agent = %new.enrolment.agent_id, ends = new.ends(), "{what}");
-        if let Err(error) = self.state.save(&new) {
-            // It is good for this run all the same; a restart would need a new token.
-            tracing::error!(error = format!("{error:#}"), "the new certificate could not be kept");
-        }
+        // It is good for this run all the same if this fails; `following` goes on trying.
+        let _ = self.save(&new).await;
         new
+    }
+
+    async fn save(&self, stored: &Stored) -> Result<(), StateError> {
+        let saved = self.state.save(stored).await;
+        self.unkept.store(saved.is_err(), Ordering::Relaxed);
+        if let Err(error) = &saved {
+            tracing::error!(%error, "the certificate could not be kept for a restart; will try again");
+        }
+        saved
+    }
+
+    /// Ends when the certificate is kept.
+    async fn until_kept(&self, stored: &Stored) {
+        let mut backoff = Backoff::default();
+        let mut refused = true;
+        while self.unkept.load(Ordering::Relaxed) {
+            tokio::time::sleep(backoff.next(refused)).await;
+            match self.save(stored).await {
+                Ok(()) => tracing::info!("the certificate is kept now"),
+                Err(error) => refused = error.is_refusal(),
+            }
+        }
+    }
+
+    fn obstructed(&self, error: &StateError) {
+        tracing::error!("{error}");
+        self.readiness.set_obstacle(Some(error.to_string()));
     }
 
     /// The token of this moment: it may have been put into the file since.
@@ -232,6 +287,49 @@ mod tests {
         assert_eq!(seconds(-5, false), 1);
         assert_eq!(seconds(100, true), 30);
         assert_eq!(seconds(20, true), 20);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_could_not_be_kept_is_kept_as_soon_as_that_works() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("state");
+        let settings = config::source(
+            None,
+            [
+                ("CENTRAL_URL", "https://127.0.0.1:1"),
+                ("CLUSTER_NAME", "a"),
+                ("FLOTILLA_AGENT__STATE_DIR", directory.to_str().unwrap()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let config = config::load(&settings).unwrap();
+        let upstream = flotilla_upstream::Upstream::from_kubeconfig(
+            "{current-context: c, contexts: [{name: c, context: {cluster: k}}], clusters: [{name: k, cluster: {server: 'http://127.0.0.1:1'}}]}",
+            None,
+            &flotilla_upstream::Externals::Refused,
+        );
+        let state = State::open(&config, &upstream.unwrap()).unwrap();
+        let readiness = Readiness::new(Default::default(), Duration::from_secs(1), Default::default());
+        let certificates = Certificates::new(Hub::new(&config).unwrap(), state, "a".into(), settings, readiness);
+
+        std::fs::remove_dir(&directory).unwrap();
+        let new = certificates.keep(stored("a", now_ms(), now_ms() + HOUR), "enrolled").await;
+        let kept = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert!(!directory.exists());
+            std::fs::create_dir(&directory).unwrap();
+            loop {
+                if let Some(kept) = certificates.state.load("a").await.unwrap() {
+                    return kept;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            kept = kept => assert_eq!(kept.ends_ms(), new.ends_ms()),
+            _ = certificates.following(new.clone()) => panic!("it is not time yet"),
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("it was not kept"),
+        }
     }
 
     #[test]

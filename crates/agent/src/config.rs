@@ -11,8 +11,13 @@ use flotilla_tunnel::token::EnrolmentToken;
 use flotilla_types::name::check_cluster_name;
 use serde::{Deserialize, Serialize};
 
+use crate::state::SecretName;
+
 /// Read when `--config` names no other, and there is one.
 pub(crate) const DEFAULT_FILE: &str = "/etc/flotilla/agent.yaml";
+
+/// `state_dir` when neither it nor `state_secret` is set.
+const DEFAULT_STATE_DIR: &str = "/var/lib/flotilla-agent";
 
 /// `agent.yaml`. `configs/agent.yaml` explains every key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +27,8 @@ pub(crate) struct Config {
     pub(crate) cluster: Cluster,
     pub(crate) tls: Tls,
     pub(crate) kubernetes: Kubernetes,
-    pub(crate) state_dir: PathBuf,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) state_secret: Option<SecretName>,
     pub(crate) health: Health,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) log: Log,
@@ -88,11 +94,19 @@ impl Default for Config {
             cluster: Cluster::default(),
             tls: Tls::default(),
             kubernetes: Kubernetes::default(),
-            state_dir: PathBuf::from("/var/lib/flotilla-agent"),
+            state_dir: None,
+            state_secret: None,
             health: Health::default(),
             heartbeat: Heartbeat::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Config {
+    /// Where the enrolment is kept when it is not in a Secret.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(DEFAULT_STATE_DIR))
     }
 }
 
@@ -165,6 +179,9 @@ fn check(config: &Config) -> anyhow::Result<()> {
     if config.tls.insecure && config.tls.ca_file.is_some() {
         bail!("`tls.insecure` and `tls.ca_file` contradict each other; leave one out");
     }
+    if config.state_dir.is_some() && config.state_secret.is_some() {
+        bail!("`state_dir` and `state_secret` contradict each other; leave one out");
+    }
     Ok(())
 }
 
@@ -199,12 +216,16 @@ mod tests {
         let config = loaded(example, &ENVIRONMENT).unwrap();
         assert_eq!(config.cluster.name, "prod-eu-1");
         // Uncommented, every key must still be known and of the right type.
-        let uncommented: String =
-            example.lines().map(|line| format!("{}\n", line.strip_prefix("#:").unwrap_or(line))).collect();
-        let config = loaded(&uncommented, &ENVIRONMENT).unwrap();
+        let uncommented_without = |key: &str| -> String {
+            let lines = example.lines().map(|line| line.strip_prefix("#:").unwrap_or(line));
+            lines.filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect()
+        };
+        let config = loaded(&uncommented_without("state_secret:"), &ENVIRONMENT).unwrap();
         assert_eq!(config.heartbeat.interval_seconds, Heartbeat::default().interval_seconds);
-        assert_eq!(config.state_dir, Config::default().state_dir);
+        assert_eq!(config.state_dir.as_deref(), Some(Config::default().state_dir()));
         assert!(config.kubernetes.kubeconfig.is_some() && config.tls.ca_file.is_some());
+        let config = loaded(&uncommented_without("state_dir:"), &ENVIRONMENT).unwrap();
+        assert_eq!(config.state_secret.unwrap().to_string(), "flotilla-system/flotilla-agent-identity");
     }
 
     #[test]
@@ -218,6 +239,9 @@ mod tests {
             ("central: {token: hunter2}", &[ENVIRONMENT[0], ENVIRONMENT[2]], "`central.token`: not an enrolment token"),
             ("heartbeat: {interval_seconds: 0}", &ENVIRONMENT[..], "1 to 3600"),
             ("tls: {insecure: true, ca_file: /x}", &ENVIRONMENT[..], "contradict"),
+            ("{state_dir: /x, state_secret: a/b}", &ENVIRONMENT[..], "contradict"),
+            ("state_secret: name", &ENVIRONMENT[..], "NAMESPACE/NAME"),
+            ("state_secret: a/../b", &ENVIRONMENT[..], "`state_secret`"),
         ];
         for (yaml, environment, want) in cases {
             let text = format!("{:#}", loaded(yaml, environment).unwrap_err());

@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
-use flotilla_tunnel::body::{self, Body};
+use anyhow::{Context as _, ensure};
+use flotilla_tunnel::body;
 use flotilla_upstream::Upstream;
 use http::Request;
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::MissedTickBehavior;
 
+use crate::answer;
 use crate::health::Readiness;
 use crate::hub::{Session, one_line};
 
@@ -61,18 +61,8 @@ async fn version(upstream: &Upstream) -> anyhow::Result<Version> {
     let ask = async {
         let response = upstream.send_as_self(request).await?;
         ensure!(response.status().is_success(), "/version answered {}", response.status());
-        let answer = read(response.into_body()).await?;
+        let answer = answer::read(response.into_body(), MAX_ANSWER).await.context("/version")?;
         serde_json::from_slice(&answer).context("/version is not what a Kubernetes API server answers")
     };
     tokio::time::timeout(DEADLINE, ask).await.context("no answer within 5 s")?
-}
-
-async fn read(mut body: Body) -> anyhow::Result<Vec<u8>> {
-    let mut answer = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| anyhow!("the answer to /version broke off: {error}"))?;
-        answer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        ensure!(answer.len() <= MAX_ANSWER, "the answer to /version is larger than {MAX_ANSWER} bytes");
-    }
-    Ok(answer)
 }

@@ -10,6 +10,7 @@
 //!
 //! Must not know: policy. What a user may do is decided by the hub before and by the API server after it.
 
+mod answer;
 mod certificate;
 mod config;
 mod gateway;

@@ -43,7 +43,7 @@ pub(crate) async fn run(config: Config, settings: Source) -> anyhow::Result<()> 
     let metrics = Metrics::new();
     health::listen(config.health.listen, readiness.clone(), metrics.clone()).await?;
 
-    let state = State::open(&config.state_dir)?;
+    let state = State::open(&config, &upstream)?;
     let certificates = Certificates::new(hub.clone(), state, config.cluster.name.clone(), settings, readiness.clone());
     let first = tokio::select! {
         first = certificates.first() => first?,

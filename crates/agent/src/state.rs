@@ -1,18 +1,26 @@
-//! What survives a restart: the agent's key and certificate, in one file, replaced as a whole.
+//! What survives a restart: the agent's key and certificate, replaced as a whole, in a directory of this machine or in
+//! a Secret of the cluster.
 //!
 //! Must not know: how a certificate is obtained.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+mod directory;
+mod secret;
 
 use anyhow::Context as _;
 use flotilla_types::agent::Enrolment;
 use flotilla_types::time::{from_ms, now_ms};
+use flotilla_upstream::Upstream;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::config::Config;
+use directory::Directory;
+use secret::{KubernetesSecret, SecretError};
+
+pub(crate) use secret::SecretName;
+
+/// Name of the file in the directory, and of the key in the Secret.
 const FILE: &str = "enrolment.json";
 
 /// One enrolment with its key. No `Debug`, because of the key.
@@ -54,7 +62,7 @@ impl Stored {
     }
 }
 
-/// The key as a plain string in the file and as one that is wiped in memory.
+/// The key as a plain string where it is kept and as one that is wiped in memory.
 mod key {
     use serde::{Deserialize as _, Deserializer, Serializer};
     use zeroize::Zeroizing;
@@ -68,77 +76,116 @@ mod key {
     }
 }
 
-/// The state directory.
-#[derive(Clone)]
-pub(crate) struct State {
-    directory: PathBuf,
+/// Why the state cannot be read or written. Never holds what is in it.
+#[derive(Debug, Error)]
+pub(crate) enum StateError {
+    /// The directory cannot be used.
+    #[error("{0:#}")]
+    Directory(anyhow::Error),
+    /// What is kept there is no enrolment.
+    #[error("{place} is damaged; {remedy} and start the agent with a new enrolment token")]
+    Damaged {
+        /// Where it is kept.
+        place: String,
+        /// How to get rid of it.
+        remedy: String,
+    },
+    /// The API server did not do what was asked of it, this time.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl StateError {
+    /// Whether it makes sense to go on trying: a Secret's API server comes back, a right is granted.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+
+    /// Whether it takes a person, so that asking again soon is pointless.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Directory(_) | Self::Damaged { .. } => true,
+            Self::Secret(error) => error.is_refusal(),
+        }
+    }
+}
+
+/// Where the enrolment is kept.
+pub(crate) enum State {
+    Directory(Directory),
+    Secret(KubernetesSecret),
 }
 
 impl State {
-    /// Makes the directory (0700) if it is not there.
-    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(|| {
-            format!("cannot make the state directory {} (`state_dir`, FLOTILLA_AGENT__STATE_DIR)", directory.display())
-        })?;
-        Ok(Self { directory: directory.to_owned() })
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.join(FILE)
+    /// The place that the settings name. `upstream` is where its Secret would be.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub(crate) fn open(config: &Config, upstream: &Upstream) -> anyhow::Result<Self> {
+        match &config.state_secret {
+            Some(name) => Ok(Self::Secret(KubernetesSecret::new(upstream.clone(), name.clone())?)),
+            None => Directory::open(config.state_dir()).map(Self::Directory),
+        }
     }
 
     /// The enrolment kept for a cluster. `None` when there is none, or it is for another cluster.
-    pub(crate) fn load(&self, cluster: &str) -> anyhow::Result<Option<Stored>> {
-        let path = self.path();
-        let text = match std::fs::read(&path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub(crate) async fn load(&self, cluster: &str) -> Result<Option<Stored>, StateError> {
+        let text = match self {
+            Self::Directory(directory) => directory.read().map_err(StateError::Directory)?,
+            Self::Secret(secret) => secret.read().await?,
         };
-        close_to_others(&path)?;
-        let stored: Stored = serde_json::from_slice(&text).map_err(|_| {
-            anyhow::anyhow!("{} is damaged; remove it and start the agent with a new enrolment token", path.display())
-        })?;
+        let Some(text) = text else { return Ok(None) };
+        let stored: Stored = serde_json::from_slice(&text).map_err(|_| self.damaged())?;
         if stored.cluster != cluster {
             tracing::warn!(
                 kept_for = stored.cluster,
                 wanted = cluster,
-                "the enrolment in the state directory is for another cluster and is not used"
+                "the enrolment that was kept is for another cluster and is not used"
             );
             return Ok(None);
         }
         Ok(Some(stored))
     }
 
-    /// Replaces the enrolment: written aside with 0600, synced, renamed.
-    pub(crate) fn save(&self, stored: &Stored) -> anyhow::Result<()> {
-        let path = self.path();
-        let aside = self.directory.join(format!("{FILE}.{}", std::process::id()));
-        let text = Zeroizing::new(serde_json::to_vec(stored).context("cannot serialize the enrolment")?);
-        let write = || -> std::io::Result<()> {
-            match std::fs::remove_file(&aside) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            std::fs::File::open(&self.directory)?.sync_all()
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+    /// Finds out whether [`State::save`] would be allowed, before something is done that cannot be done again.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(crate) async fn check_writable(&self) -> Result<(), StateError> {
+        match self {
+            // Opening it made it, or found out that it cannot be made.
+            Self::Directory(_) => Ok(()),
+            Self::Secret(secret) => Ok(secret.check_writable().await?),
+        }
     }
-}
 
-/// A key that others could read is closed to them, and it is said that they could.
-fn close_to_others(path: &Path) -> anyhow::Result<()> {
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others could read the agent's key; closing the file to them");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .with_context(|| format!("cannot close {} to others", path.display()))?;
+    /// Replaces the enrolment that is kept.
+    ///
+    /// # Errors
+    /// What was kept before is kept still.
+    pub(crate) async fn save(&self, stored: &Stored) -> Result<(), StateError> {
+        let text = serde_json::to_vec(stored).context("cannot serialize the enrolment");
+        let text = Zeroizing::new(text.map_err(StateError::Directory)?);
+        match self {
+            Self::Directory(directory) => directory.write(&text).map_err(StateError::Directory),
+            Self::Secret(secret) => Ok(secret.write(&text).await?),
+        }
     }
-    Ok(())
+
+    fn damaged(&self) -> StateError {
+        match self {
+            Self::Directory(directory) => {
+                StateError::Damaged { place: directory.path().display().to_string(), remedy: "remove it".to_owned() }
+            }
+            Self::Secret(secret) => StateError::Damaged {
+                place: format!("the enrolment in the Secret {}", secret.name()),
+                remedy: format!("remove the key {FILE} from it"),
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,43 +205,26 @@ pub(crate) mod tests {
         Stored { obtained_ms, ..Stored::new(cluster, enrolment, Zeroizing::new("key".into()), "hash".into()) }
     }
 
-    fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    #[tokio::test]
+    async fn what_was_saved_last_is_loaded() {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::Directory(Directory::open(root.path()).unwrap());
+        state.save(&stored("a", 0, 1000)).await.unwrap();
+        state.save(&stored("a", 0, 2000)).await.unwrap();
+        assert_eq!(state.load("a").await.unwrap().unwrap().ends_ms(), 2000);
     }
 
-    #[test]
-    fn directory_and_file_are_the_agents_alone() {
+    #[tokio::test]
+    async fn another_clusters_enrolment_is_not_used_and_a_damaged_one_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let directory = root.path().join("a/b");
-        let state = State::open(&directory).unwrap();
-        state.save(&stored("a", 0, 1000)).unwrap();
-        state.save(&stored("a", 0, 2000)).unwrap();
-        assert_eq!(mode(&directory), 0o700);
-        assert_eq!(mode(&state.path()), 0o600);
-        let names: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, [FILE], "nothing is left beside the file");
-        assert_eq!(state.load("a").unwrap().unwrap().ends_ms(), 2000);
-    }
-
-    #[test]
-    fn a_file_left_open_to_others_is_closed() {
-        let root = tempfile::tempdir().unwrap();
-        let state = State::open(root.path()).unwrap();
-        state.save(&stored("a", 0, 1000)).unwrap();
-        std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(state.load("a").unwrap().is_some());
-        assert_eq!(mode(&state.path()), 0o600);
-    }
-
-    #[test]
-    fn another_clusters_enrolment_is_not_used_and_a_damaged_one_is_told() {
-        let root = tempfile::tempdir().unwrap();
-        let state = State::open(root.path()).unwrap();
-        assert!(state.load("a").unwrap().is_none());
-        state.save(&stored("a", 0, 1000)).unwrap();
-        assert!(state.load("b").unwrap().is_none());
-        std::fs::write(state.path(), "{\"key\": \"s3cret").unwrap();
-        let text = state.load("a").err().unwrap().to_string();
-        assert!(text.contains("damaged") && !text.contains("s3cret"), "{text}");
+        let state = State::Directory(Directory::open(root.path()).unwrap());
+        assert!(state.load("a").await.unwrap().is_none());
+        state.save(&stored("a", 0, 1000)).await.unwrap();
+        assert!(state.load("b").await.unwrap().is_none());
+        std::fs::write(root.path().join(FILE), "{\"key\": \"s3cret").unwrap();
+        let error = state.load("a").await.err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains("damaged; remove it") && !text.contains("s3cret"), "{text}");
+        assert!(!error.may_pass());
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn resource(info: &RequestInfo) -> String {
 fn verb(request: &ClusterRequest) -> Option<&'static str> {
     let info = request.info();
     if !info.is_resource_request {
-        return (!matches!(info.verb, "get" | "head")).then_some("bare_request");
+        let read = matches!(info.verb, "get" | "head") && !reveals(&info.path);
+        return (!read).then_some("bare_request");
     }
     if let Some(opening) = opening(info) {
         return Some(opening);
@@ -79,6 +80,12 @@ fn verb(request: &ClusterRequest) -> Option<&'static str> {
         "create" if is_review(info) => None,
         _ => Some(mutation(request)),
     }
+}
+
+/// Bare paths that show what the API server's machine has in its logs and its memory (`--enable-logs-handler`,
+/// `--profiling` of kube-apiserver).
+fn reveals(path: &str) -> bool {
+    matches!(path.split('/').nth(1), Some("logs" | "debug"))
 }
 
 /// Subresources that open a way in or reveal what is inside, with whatever method they are called.
@@ -203,9 +210,13 @@ fn printable_bytes(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
 }
 
-/// Safe to print on one line: no control characters, and not endless.
+/// Safe to print on one line: no control characters, none that break lines or turn the direction of writing, and not
+/// endless.
 fn printable(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let unsafe_to_print = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown: String = text.chars().take(SHOWN).map(|c| if unsafe_to_print(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
@@ -305,6 +316,14 @@ mod tests {
             ),
             ("POST", "/apis/example.com/v1/reviews".to_owned(), "create", "create reviews.example.com"),
             ("POST", "/logs/x".to_owned(), "bare_request", "POST /logs/x"),
+            ("GET", "/logs/kube-apiserver.log".to_owned(), "bare_request", "GET /logs/kube-apiserver.log"),
+            ("GET", "/debug/pprof/heap".to_owned(), "bare_request", "GET /debug/pprof/heap"),
+            (
+                "DELETE",
+                "/api/v1/namespaces/shop/pods/a%E2%80%AEb%E2%80%A8c".to_owned(),
+                "delete",
+                "delete pods a\u{fffd}b\u{fffd}c -n shop",
+            ),
         ];
         for (method, target, verb, command) in cases {
             assert_eq!(act(method, &target, &[]), Some((verb, command.to_owned())), "{method} {target}");

@@ -18,7 +18,7 @@ use flotilla_tunnel::client::SendError;
 use flotilla_tunnel::upgrade;
 use flotilla_types::agent::IDENTITY_HEADER;
 use flotilla_upstream::UpstreamError;
-use http::header::{HOST, SET_COOKIE};
+use http::header::{ALT_SVC, HOST, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use thiserror::Error;
 
@@ -35,6 +35,17 @@ use statement::Statements;
 /// (<https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>).
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const IDENTITY: HeaderName = HeaderName::from_static(IDENTITY_HEADER);
+
+/// What an answer says of a whole origin, which is the hub's and not the cluster's: cookies, where else the origin is
+/// served (RFC 7838), what a browser shall forget or remember of it.
+const NOT_FOR_OUR_ORIGIN: [HeaderName; 6] = [
+    SET_COOKIE,
+    ALT_SVC,
+    REFRESH,
+    STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("service-worker-allowed"),
+];
 
 /// What can be chosen about the transport.
 #[derive(Clone, Copy, Debug)]
@@ -181,8 +192,9 @@ impl Inner {
         }
         let answer = tokio::time::timeout(plan.deadline, self.through(&plan, http, grant)).await;
         let mut response = answer.map_err(|_| TransportError::Timeout(plan.deadline))??;
-        // An application behind a proxy subresource must not set cookies for the hub's own origin.
-        response.headers_mut().remove(SET_COOKIE);
+        for name in &NOT_FOR_OUR_ORIGIN {
+            response.headers_mut().remove(name);
+        }
         Ok((response, permit))
     }
 

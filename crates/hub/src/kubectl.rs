@@ -122,6 +122,9 @@ const REFUSED_FLAGS: &[&str] = &[
 /// Refused one-letter flags: kustomize directory, server, terminal, standard input of a shell.
 const REFUSED_SHORT: &[char] = &['k', 's', 't', 'i'];
 
+/// Flags without a value that may stand directly before `--`.
+const BEFORE_DASHES: &[&str] = &["--command", "--rm", "--quiet", "-q", "--attach", "--privileged"];
+
 /// Where kubectl is and where the gateway is.
 pub struct Kubectl {
     program: PathBuf,
@@ -194,7 +197,7 @@ fn command(program: &Path, home: &Path, port: u16, arguments: &[String]) -> Resu
     let own = std::env::current_exe().map_err(|error| ApiError::internal(&error))?;
     let mut command = Command::new(own);
     command.arg(SANDBOX_COMMAND).arg(program).arg(home).arg(port.to_string()).arg("--").args(arguments);
-    command.env_clear().env("HOME", home).env("KUBECONFIG", home.join("kubeconfig")).env("TZ", "UTC");
+    command.env_clear().env("HOME", home).env("TMPDIR", home).env("KUBECONFIG", home.join("kubeconfig")).env("TZ", "UTC");
     command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     Ok(command)
 }
@@ -295,9 +298,7 @@ pub fn vet(arguments: &[String]) -> Result<(), String> {
     if subcommand == "cluster-info" && arguments.iter().any(|word| word == "dump") {
         return Err(format!("kubectl cluster-info dump writes files; {OWN}"));
     }
-    // What follows `--` belongs to the program in the container, not to kubectl.
-    let own = arguments.iter().position(|word| word == "--").map_or(arguments, |end| &arguments[..end]);
-    let mut words = own.iter().map(String::as_str).peekable();
+    let mut words = own_words(arguments)?.iter().map(String::as_str).peekable();
     while let Some(word) = words.next() {
         vet_flag(word, words.peek().copied()).map_err(|reason| format!("{word} {reason}; {OWN}"))?;
     }
@@ -317,14 +318,28 @@ fn subcommand(arguments: &[String]) -> &str {
     ""
 }
 
+/// The words before `--`: what follows belongs to the program in the container. Behind a flag that takes a value the
+/// `--` is that value, and kubectl reads on.
+fn own_words(arguments: &[String]) -> Result<&[String], String> {
+    let Some(end) = arguments.iter().position(|word| word == "--") else { return Ok(arguments) };
+    let own = &arguments[..end];
+    match own.last() {
+        Some(flag) if flag.starts_with('-') && !flag.contains('=') && !BEFORE_DASHES.contains(&flag.as_str()) => {
+            Err(format!("-- directly behind {flag} could be its value; put another word between them"))
+        }
+        _ => Ok(own),
+    }
+}
+
 fn vet_flag(word: &str, next: Option<&str>) -> Result<(), &'static str> {
     const FILE: &str = "would read a file of the hub; only standard input (-f -) can be read here";
     if let Some(long) = word.strip_prefix("--") {
         let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
-        return match name {
+        // kubectl takes `--from_file` for `--from-file` (`WordSepNormalizeFunc` of component-base).
+        return match name.replace('_', "-").as_str() {
             "filename" if value.or(next) == Some("-") => Ok(()),
             "filename" => Err(FILE),
-            "output" if value.or(next).is_some_and(|format| format.contains("-file")) => Err(FILE),
+            "output" if value.or(next).is_some_and(reads_a_file) => Err(FILE),
             // pflag takes no abbreviations, so an exact comparison is enough.
             name if REFUSED_FLAGS.contains(&format!("--{name}").as_str()) => {
                 Err("is not allowed in a command that the hub runs")
@@ -339,11 +354,7 @@ fn vet_flag(word: &str, next: Option<&str>) -> Result<(), &'static str> {
             'f' if rest == "-" || (rest.is_empty() && (next == Some("-") || next.is_none())) => return Ok(()),
             // `logs -f` and `rollout -f` take no value and would follow; `-f FILE` would read.
             'f' => return Err(FILE),
-            'o' if rest.contains("-file")
-                || (rest.is_empty() && next.is_some_and(|format| format.contains("-file"))) =>
-            {
-                return Err(FILE);
-            }
+            'o' if reads_a_file(rest) || (rest.is_empty() && next.is_some_and(reads_a_file)) => return Err(FILE),
             // These take a value: what follows in the word is it.
             'o' | 'n' | 'l' | 'c' | 'p' | 'L' | 'v' => return Ok(()),
             letter if REFUSED_SHORT.contains(&letter) => return Err("is not allowed in a command that the hub runs"),
@@ -351,6 +362,11 @@ fn vet_flag(word: &str, next: Option<&str>) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Output formats that read a template: `go-template-file`, `templatefile`, `jsonpath-file`, `custom-columns-file`.
+fn reads_a_file(format: &str) -> bool {
+    format.split('=').next().is_some_and(|kind| kind.contains("file"))
 }
 
 /// Becomes kubectl inside the sandbox. Called by the `flotilla` program for its hidden subcommand with the words
@@ -418,6 +434,9 @@ mod tests {
             "create configmap x --from-literal=a=b",
             "auth can-i get pods",
             "describe pod x",
+            "run x --image=busybox --restart=Never --command -- sleep 1",
+            "exec web-0 -- cat file=",
+            "get pods -o jsonpath={.items[*].spec.profile}",
         ] {
             assert_eq!(vet(&words(line)), Ok(()), "{line}");
         }
@@ -458,6 +477,14 @@ mod tests {
             "cluster-info dump",
             "get pods --cache-dir=/x",
             "get pods --profile=cpu --profile-output=/x",
+            "create configmap x --from_file=/etc/passwd",
+            "get pods --client_key /etc/x",
+            "get pods -o templatefile=/etc/passwd",
+            "get pods -otemplatefile --template=/etc/passwd",
+            "apply -n -- -f /etc/passwd",
+            "get pods --namespace -- --kubeconfig=/etc/x",
+            "apply --filename=-,/etc/passwd",
+            "apply -f -,/etc/passwd",
         ] {
             assert!(vet(&words(line)).is_err(), "{line}");
         }

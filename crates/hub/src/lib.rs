@@ -183,7 +183,7 @@ async fn assemble(
     if closed > 0 {
         tracing::warn!(closed, "acts of an earlier run had no outcome and are marked aborted");
     }
-    let tunnel_metrics = TunnelMetrics::register(&mut registry);
+    let tunnel_metrics = TunnelMetrics::register(registry.sub_registry_with_prefix("flotilla"));
     let tunnels = Registry::new(tunnel_metrics.clone());
     let backends = Backends::new(tunnels.clone());
     let policy = roles.policy();

@@ -6,9 +6,12 @@ use crate::config::Config;
 
 /// Namespace, service account, rights and Deployment of the agent of `cluster`.
 ///
-/// The agent may impersonate people and groups and nothing else: what they may do is decided by the cluster's
-/// own RBAC, of which the tier bindings at the end are the part that Flotilla brings along. `system:` groups
-/// cannot be impersonated through the hub: the hub refuses them, and so does the agent.
+/// The agent may impersonate people and groups, and keep its key and certificate in one Secret; nothing else. What
+/// people may do is decided by the cluster's own RBAC, of which the tier bindings are the part that Flotilla brings
+/// along. `system:` groups cannot be impersonated through the hub: the hub refuses them, and so does the agent.
+///
+/// The Secret `flotilla-agent-identity` is declared without data: applying the manifest again leaves alone what the
+/// agent wrote there, and the agent needs no right to create Secrets.
 #[must_use]
 pub fn agent(config: &Config, cluster: &str, token: &str) -> String {
     let hub_url = config.agent_url();
@@ -30,13 +33,28 @@ kind: ClusterRole
 metadata: {{name: flotilla-agent}}
 rules:
 - {{apiGroups: [""], resources: [users, groups], verbs: [impersonate]}}
-- {{nonResourceURLs: [/version, /version/, /readyz], verbs: [get]}}
-- {{apiGroups: [""], resources: [nodes], verbs: [list]}}
+- {{nonResourceURLs: [/version], verbs: [get]}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {{name: flotilla-agent}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flotilla-agent}}
+subjects: [{{kind: ServiceAccount, name: flotilla-agent, namespace: flotilla-system}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: flotilla-agent-identity, namespace: flotilla-system}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: flotilla-agent, namespace: flotilla-system}}
+rules:
+- {{apiGroups: [""], resources: [secrets], resourceNames: [flotilla-agent-identity], verbs: [get, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: flotilla-agent, namespace: flotilla-system}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: flotilla-agent}}
 subjects: [{{kind: ServiceAccount, name: flotilla-agent, namespace: flotilla-system}}]
 ---
 {tiers}apiVersion: v1
@@ -62,7 +80,7 @@ spec:
         - {{name: CENTRAL_URL, value: "{hub_url}"}}
         - {{name: CLUSTER_NAME, value: "{cluster}"}}
         - {{name: AGENT_TOKEN, valueFrom: {{secretKeyRef: {{name: flotilla-agent, key: token}}}}}}
-        - {{name: FLOTILLA_AGENT__STATE_DIR, value: /var/lib/flotilla-agent}}
+        - {{name: FLOTILLA_AGENT__STATE_SECRET, value: flotilla-system/flotilla-agent-identity}}
         - {{name: FLOTILLA_AGENT__HEALTH__LISTEN, value: "0.0.0.0:8081"}}
         readinessProbe: {{httpGet: {{path: /readyz, port: 8081}}}}
         livenessProbe: {{httpGet: {{path: /healthz, port: 8081}}}}
@@ -73,9 +91,7 @@ spec:
           runAsNonRoot: true
           runAsUser: 65532
           capabilities: {{drop: [ALL]}}
-        volumeMounts: [{{name: state, mountPath: /var/lib/flotilla-agent}}]
-      securityContext: {{fsGroup: 65532}}
-      volumes: [{{name: state, emptyDir: {{}}}}]
+          seccompProfile: {{type: RuntimeDefault}}
 "#
     )
 }

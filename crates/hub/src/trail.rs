@@ -77,8 +77,22 @@ impl Trail {
             groups: Vec::new(),
             address: caller.context.address.to_string(),
         };
+        self.act_as(&caller.context, actor, entry, act).await
+    }
+
+    /// [`Trail::act`] for someone who is no signed-in caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn act_as<T, E: Into<ApiError>>(
+        &self,
+        context: &RequestContext,
+        actor: Actor,
+        entry: Entry,
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ApiError> {
         let status = if entry.status == 0 { 200 } else { entry.status };
-        let pending = self.log.attempt(row(&caller.context, actor, entry, Outcome::Attempted)).await?;
+        let pending = self.log.attempt(row(context, actor, entry, Outcome::Attempted)).await?;
         match act.await.map_err(Into::into) {
             Ok(value) => {
                 pending.finish(Outcome::Succeeded, status, 0, String::new());

@@ -3,9 +3,11 @@
 //!
 //! Must not know: requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flotilla_types::id::AgentId;
 use flotilla_types::time::now_ms;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -83,7 +85,21 @@ async fn refresh(hub: &Hub) -> anyhow::Result<()> {
         .map(|cluster| (cluster.id, now_ms()))
         .collect();
     hub.store.touch_clusters(&reached).await?;
+    cut_revoked(hub).await?;
     forget(hub).await
+}
+
+/// Cuts tunnels of agents that were revoked somewhere else: on another hub, or here by a call that broke off.
+async fn cut_revoked(hub: &Hub) -> anyhow::Result<()> {
+    let owners: BTreeSet<_> = hub.tunnels.connections().into_iter().map(|connection| connection.owner).collect();
+    for owner in owners {
+        let agent = hub.store.agent(AgentId(owner)).await?;
+        if agent.is_none_or(|agent| agent.revoked_at_ms.is_some()) {
+            hub.tunnels.disconnect(owner);
+            tracing::info!(agent = %owner, "tunnels of a revoked agent cut");
+        }
+    }
+    Ok(())
 }
 
 /// Removes what can no longer be used by anyone. Audit rows name it still.

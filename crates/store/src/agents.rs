@@ -50,6 +50,7 @@ const INSERT_TOKEN: &str = "INSERT INTO enrolment_tokens (secret_hash, cluster, 
     VALUES ($1, $2, $3, $4, $5)";
 const REDEEM: &str = "UPDATE enrolment_tokens SET redeemed_at = $3 \
     WHERE secret_hash = $1 AND cluster = $2 AND redeemed_at IS NULL AND expires_at > $3";
+const VOID_TOKENS: &str = "DELETE FROM enrolment_tokens WHERE cluster = $1 AND redeemed_at IS NULL AND expires_at > $2";
 const FORGET_TOKENS: &str = "DELETE FROM enrolment_tokens WHERE expires_at <= $1";
 const INSERT: &str = "INSERT INTO agents (id, cluster_id, certificate_serial, certificate_until, enrolled_at) \
     VALUES ($1, $2, $3, $4, $5)";
@@ -103,6 +104,19 @@ impl Store {
             update.execute(pool).await?.rows_affected()
         });
         Ok(done == 1)
+    }
+
+    /// Makes the unspent enrolment tokens of a cluster worthless. Returns how many would still have held.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn void_enrolment_tokens(&self, cluster: &str) -> Result<u64, StoreError> {
+        if !storable(cluster) {
+            return Ok(0);
+        }
+        Ok(on_db!(&self.db, write, pool => {
+            sqlx::query(VOID_TOKENS).bind(cluster).bind(now_ms()).execute(pool).await?.rows_affected()
+        }))
     }
 
     /// Forgets enrolment tokens, spent or not, that ended at or before `before_ms`.

@@ -47,6 +47,7 @@ pub struct LiveSession {
 
 const INSERT: &str = "INSERT INTO sessions (id, user_id, created_at, max_until) VALUES ($1, $2, $3, $4)";
 const INSERT_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, issued_at) VALUES ($1, $2, $3)";
+const ISSUED: &str = "SELECT issued_at FROM refresh_tokens WHERE hash = $1";
 const SPEND: &str = "UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1 AND spent_at IS NULL \
     RETURNING session_id";
 const OWNER: &str = "SELECT user_id FROM sessions WHERE id = $1 AND ended_at IS NULL AND max_until > $2";
@@ -90,6 +91,12 @@ impl Store {
     /// The database failed; then nothing was spent.
     pub async fn rotate_refresh(&self, old_hash: &str, new_hash: &str, now_ms: i64) -> Result<Rotation, StoreError> {
         if !storable(old_hash) {
+            return Ok(Rotation::Refused);
+        }
+        // Anyone may show anything here: what was never issued costs a look and no transaction.
+        let issued: Option<(i64,)> =
+            on_db!(&self.db, read, pool => sqlx::query_as(ISSUED).bind(old_hash).fetch_optional(pool).await?);
+        if issued.is_none() {
             return Ok(Rotation::Refused);
         }
         let rotation = on_db!(&self.db, tx, tx => {

@@ -1,7 +1,7 @@
 //! Getting from an agent to its hub: the byte stream that the tunnel runs on.
 //!
 //! One TLS connection is tried, with two protocols on offer. A hub that is reached directly picks
-//! [`PROTOCOL`](crate::PROTOCOL) and the roles flip at once. Whatever stands in front of a hub and speaks only
+//! [`PROTOCOL`] and the roles flip at once. Whatever stands in front of a hub and speaks only
 //! HTTP/1.1 picks that, and the tunnel begins after `GET /api/agents/connect` has been upgraded.
 //!
 //! Must not know: what is sent over the stream.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
@@ -126,7 +127,9 @@ async fn call(
     path: &str,
     body: Option<Bytes>,
 ) -> Result<Bytes, EnrolError> {
-    tokio::time::timeout(DEADLINE, exchange(target, tls, method, path, body)).await.map_err(|_| EnrolError::Timeout)?
+    // Boxed, so that whoever spawns a call need not prove the types within `Send` again, lifetimes and all.
+    let exchange: BoxFuture<'_, _> = Box::pin(exchange(target, tls, method, path, body));
+    tokio::time::timeout(DEADLINE, exchange).await.map_err(|_| EnrolError::Timeout)?
 }
 
 async fn exchange(

@@ -30,6 +30,10 @@ const POOL_IDLE: Duration = Duration::from_secs(60);
 /// Idle connections kept.
 const POOL_SIZE: usize = 64;
 
+/// Most bytes that are read at once from an answer, and so the most that an answer which nobody reads holds here. hyper
+/// goes up to 400 KiB, which is no faster. Also the largest head of an answer.
+const READ_BUFFER: usize = 64 * 1024;
+
 /// How an API server is reached; what kubeconfig and service account both come down to.
 pub(crate) struct Endpoint {
     pub(crate) server: String,
@@ -215,6 +219,7 @@ fn client(connector: Connector, idle: usize) -> Client<Connector, Body> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(idle)
+        .http1_max_buf_size(READ_BUFFER)
         .set_host(false)
         .build(connector)
 }

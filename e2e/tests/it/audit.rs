@@ -167,7 +167,7 @@ fn the_view_of_the_source_documents_can_be_read() {
 
 /// The rows of one request, in the order in which they were written.
 #[track_caller]
-fn rows_of(api: &Api, request_id: &str, count: usize) -> Vec<Value> {
+pub(crate) fn rows_of(api: &Api, request_id: &str, count: usize) -> Vec<Value> {
     let mut rows = wait_for("the rows", Duration::from_secs(10), || {
         let rows = query(api, &format!("request_id={request_id}"));
         Ok(Some(rows).filter(|rows| rows.len() == count))

@@ -48,7 +48,6 @@ impl Words for &String {
 pub(crate) struct Kubectl {
     program: PathBuf,
     helm: PathBuf,
-    kubeconfig: PathBuf,
     environment: Vec<(OsString, OsString)>,
     namespace: Option<String>,
 }
@@ -64,8 +63,8 @@ impl Kubectl {
         let prepared = hub.flotilla(user);
         let owned = |(name, value): (&OsStr, Option<&OsStr>)| Some((name.to_owned(), value?.to_owned()));
         let mut environment: Vec<(OsString, OsString)> = prepared.get_envs().filter_map(owned).collect();
-        environment.push(("KUBECONFIG".into(), kubeconfig.clone().into()));
-        Self { program: binaries.kubectl(), helm: binaries.helm(), kubeconfig, environment, namespace: None }
+        environment.push(("KUBECONFIG".into(), kubeconfig.into()));
+        Self { program: binaries.kubectl(), helm: binaries.helm(), environment, namespace: None }
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
@@ -81,11 +80,6 @@ impl Kubectl {
     /// The namespace, for tests that need its name.
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().expect("a namespace")
-    }
-
-    /// The kubeconfig.
-    pub(crate) fn kubeconfig(&self) -> &std::path::Path {
-        &self.kubeconfig
     }
 
     fn prepared(&self, program: &PathBuf) -> Command {

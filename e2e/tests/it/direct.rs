@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use flotilla_harness::HubOptions;
 use serde_json::json;
 
+use crate::audit::rows_of;
 use crate::bed::{CLUSTER, DIRECT, Stand, bed, bed_with_node};
 use crate::http::Api;
 
@@ -99,9 +100,9 @@ fn a_cluster_that_never_answers_and_one_that_is_not_there() {
     // An act without an answer has its outcome all the same.
     let id = "e2e-silent-delete";
     assert_eq!(api.send("DELETE", "/k8s/clusters/silent/api/v1/namespaces/a/pods/b", &[("X-Request-Id", id)], "").status, 504);
-    let rows = api.get(&format!("/api/audit?request_id={id}")).json();
-    let outcomes: Vec<_> = rows["rows"].as_array().unwrap().iter().map(|row| (row["outcome"].clone(), row["status"].clone())).collect();
-    assert_eq!(outcomes, [(json!("failed"), json!(504)), (json!("attempted"), json!(0))], "{rows}");
+    let rows = rows_of(&api, id, 2);
+    let ends: Vec<_> = rows.iter().map(|row| (row["outcome"].clone(), row["status"].clone())).collect();
+    assert_eq!(ends, [(json!("attempted"), json!(0)), (json!("failed"), json!(504))], "{rows:?}");
     let kubectl = stand.kubectl(bed, "admin", "silent").refused("get --raw /api/v1/pods");
     assert!(kubectl.contains("did not answer within 2 s"), "{kubectl}");
 }

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use flotilla_testbed::wait_until;
+
 use crate::bed::{Bed, PATIENCE, bed_with_node};
 use crate::commands::{Background, Kubectl};
 
@@ -43,8 +45,8 @@ fn the_proxy_subresource_carries_http() {
     let namespace = kubectl.namespace();
     let through = |what: &str| kubectl.ok(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/{what}")]);
     assert_eq!(through("pods/web:8080/proxy/"), "hello\n");
-    kubectl.ok("wait endpointslices -l kubernetes.io/service-name=web --for=jsonpath={.endpoints[0].conditions.ready}=true --timeout=30s");
-    assert_eq!(through("services/web/proxy/index.html"), "hello\n");
+    let service = format!("get --raw /api/v1/namespaces/{namespace}/services/web/proxy/index.html");
+    wait_until("the service has its endpoint", PATIENCE, || Ok(kubectl.run(&service).text() == "hello\n")).unwrap();
     assert_eq!(through("services/http:web:http/proxy/"), "hello\n");
     let missing = kubectl.refused(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/absent")]);
     assert!(missing.contains("NotFound") || missing.contains("could not find"), "{missing}");

@@ -1,13 +1,19 @@
 //! gRPC `AgentService` with its generated client.
 
+/// What `cargo xtask codegen` makes for the hub; its client half is for everyone.
+#[path = "../../../crates/hub/src/grpc/proto.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+mod proto;
+
 use std::time::{Duration, Instant};
 
-use flotilla_hub::grpc::proto::agent_service_client::AgentServiceClient;
-use flotilla_hub::grpc::proto::{CommandRequest, HeartbeatRequest, RegisterRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use proto::agent_service_client::AgentServiceClient;
+use proto::{CommandRequest, HeartbeatRequest, RegisterRequest};
 use serde_json::Value;
 use tonic::{Code, Request, Status};
 

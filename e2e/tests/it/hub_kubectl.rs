@@ -98,11 +98,11 @@ fn with_kubectl_the_command_line_becomes_it() {
     let namespace = bed.new_namespace("becomes");
     let flotilla = |words: &[&str]| {
         let mut command = bed.stand.hub.flotilla("admin");
-        command.env("PATH", bed.binaries.bin_dir()).args(["--cluster", CLUSTER, "kubectl", "-n", &namespace]).args(words);
+        command.env("PATH", bed.binaries.bin_dir()).args(["--cluster", CLUSTER, "kubectl"]).args(words);
         run(command, b"")
     };
-    flotilla(&["create", "configmap", "own"]).ok();
-    assert!(flotilla(&["get", "configmaps", "-o", "name"]).ok().contains("configmap/own"));
+    flotilla(&["-n", &namespace, "create", "configmap", "own"]).ok();
+    assert!(flotilla(&["get", "configmaps", "-o", "name", "-n", &namespace]).ok().contains("configmap/own"));
     assert_eq!(flotilla(&["get", "configmap", "absent"]).code(), 1);
     assert!(flotilla(&["help"]).ok().contains("kubectl controls the Kubernetes cluster manager"));
 }

@@ -120,7 +120,11 @@ fn behind_a_relay(bed: &Bed) -> (Stand, Relay) {
     let leash = bed.binaries.leash();
     let agent = AgentProcess::start_through(&Bed::programs(), &leash, &stand.hub, relay.port, CLUSTER, &bed.plane.kubeconfig_path(), "");
     stand.agent = Some(agent.unwrap());
-    stand.hub.wait_connected(CLUSTER, PATIENCE).unwrap();
+    wait_until("both lanes are up", PATIENCE, || {
+        let list: Value = serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "list", "-o", "json"])?)?;
+        Ok(list["agents"][0]["connections"] == 2)
+    })
+    .unwrap();
     (stand, relay)
 }
 

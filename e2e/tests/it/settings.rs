@@ -31,7 +31,7 @@ fn mistakes_in_the_hubs_file_are_named() {
         ("tls: {cert_file: /x}", &["tls.key_file"]),
         ("clusters: [{name: a, backend: magic}]", &["magic", "kubeconfig or in-cluster"]),
         ("server: {http_port: 1, http_port: 2}", &["http_port"]),
-        ("server: {http_port: ${NOT_SET_ANYWHERE}}", &["NOT_SET_ANYWHERE"]),
+        ("server: {http_port: \"${NOT_SET_ANYWHERE}\"}", &["NOT_SET_ANYWHERE"]),
         ("server: {http_port: 1", &["yaml"]),
     ] {
         let said = refused(&program, &["hub"], text);

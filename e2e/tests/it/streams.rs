@@ -82,7 +82,7 @@ fn many_at_once(kubectl: &Kubectl) {
 fn attach_talks_to_the_program_that_runs() {
     let Some(bed) = bed_with_node("attach talks to the program that runs") else { return };
     let kubectl = bed.namespace("attach");
-    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: echo}, spec: {terminationGracePeriodSeconds: 0, containers: \
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: echo}, spec: {restartPolicy: Never, terminationGracePeriodSeconds: 0, containers: \
         [{name: echo, image: \"flotilla.test/busybox:1\", stdin: true, stdinOnce: true, command: [sh, -c, 'while read line; do echo got $line; done; echo end']}]}}";
     kubectl.feed("create -f -", pod).ok();
     kubectl.ok("wait --for=condition=Ready pod/echo --timeout=60s");

@@ -173,6 +173,10 @@ impl Hub {
         serde_json::to_string(&enrolment).unwrap()
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
     /// What the hub says of a caller.
     pub(crate) fn statement(&self, cluster: &str, user: &str) -> String {
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
@@ -262,7 +266,7 @@ fn respond(mut request: Request<Incoming>) -> Response<Body> {
 /// The running binary. Killed when dropped.
 pub(crate) struct Agent {
     child: Child,
-    environment: BTreeMap<&'static str, String>,
+    environment: BTreeMap<String, String>,
     health: SocketAddr,
     _directory: tempfile::TempDir,
 }
@@ -274,27 +278,52 @@ impl Agent {
 
     pub(crate) async fn start_with(hub: &Hub, token: &str, api_server: &ApiServer) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let kubeconfig = directory.path().join("kubeconfig");
-        let yaml = format!(
+        let kubeconfig = format!(
             "current-context: c\ncontexts: [{{name: c, context: {{cluster: k}}}}]\nclusters: [{{name: k, cluster: {{server: 'http://{}'}}}}]\n",
             api_server.address
         );
-        std::fs::write(&kubeconfig, yaml).unwrap();
+        let environment = BTreeMap::from([
+            ("CENTRAL_URL".to_owned(), hub.url()),
+            ("AGENT_TOKEN".to_owned(), token.to_owned()),
+            ("CLUSTER_NAME".to_owned(), "prod".to_owned()),
+            ("FLOTILLA_AGENT__STATE_DIR".to_owned(), directory.path().join("state").display().to_string()),
+        ]);
+        Self::launch(directory, &kubeconfig, environment).await
+    }
+
+    /// Starts the binary with this environment, and a kubeconfig in place of a pod's service account.
+    pub(crate) async fn launch(
+        directory: tempfile::TempDir,
+        kubeconfig: &str,
+        mut environment: BTreeMap<String, String>,
+    ) -> Self {
+        let path = directory.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig).unwrap();
         // Given up at once and taken again by the agent: the kernel hands ephemeral ports out in turn.
         let health = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let environment = BTreeMap::from([
-            ("CENTRAL_URL", format!("https://{}", hub.address)),
-            ("AGENT_TOKEN", token.to_owned()),
-            ("CLUSTER_NAME", "prod".to_owned()),
-            ("FLOTILLA_AGENT__KUBERNETES__KUBECONFIG", kubeconfig.display().to_string()),
-            ("FLOTILLA_AGENT__STATE_DIR", directory.path().join("state").display().to_string()),
-            ("FLOTILLA_AGENT__HEALTH__LISTEN", health.to_string()),
-            ("FLOTILLA_AGENT__HEARTBEAT__INTERVAL_SECONDS", "1".to_owned()),
+        environment.extend([
+            ("FLOTILLA_AGENT__KUBERNETES__KUBECONFIG".to_owned(), path.display().to_string()),
+            ("FLOTILLA_AGENT__HEALTH__LISTEN".to_owned(), health.to_string()),
+            ("FLOTILLA_AGENT__HEARTBEAT__INTERVAL_SECONDS".to_owned(), "1".to_owned()),
         ]);
         let child = spawn(&environment);
         let agent = Self { child, environment, health, _directory: directory };
         agent.wait_for_health().await;
         agent
+    }
+
+    /// Waits until `/readyz` says this.
+    pub(crate) async fn says(&self, text: &str) -> String {
+        soon(text, async {
+            loop {
+                let (_, said) = self.get("/readyz").await;
+                if said.contains(text) {
+                    return said;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
     }
 
     async fn wait_for_health(&self) {
@@ -330,7 +359,7 @@ impl Agent {
     }
 }
 
-fn spawn(environment: &BTreeMap<&'static str, String>) -> Child {
+fn spawn(environment: &BTreeMap<String, String>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flotilla-agent"));
     command.env_clear().envs(environment).stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap()
 }

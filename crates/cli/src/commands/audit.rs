@@ -1,5 +1,7 @@
 //! `flotilla audit`.
 
+use std::collections::HashSet;
+
 use comfy_table::Cell;
 use flotilla_types::api::AuditPage;
 use flotilla_types::audit::{AuditRow, Outcome};
@@ -17,7 +19,8 @@ const PAGE: u32 = 1000;
 
 /// Look up who did what
 ///
-/// An administrator sees everybody's rows, others their own. Newest first.
+/// An administrator sees everybody's rows, others their own. Newest first. The table shows each act once, with its
+/// outcome; -o json shows the rows as they are kept, the attempted ones too.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   flotilla audit --since 1h
@@ -85,11 +88,19 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let client = context.client()?;
     let page = during("Reading the audit log", collect(&client, &args)).await?;
     let headings = ["time", "actor", "command", "cluster", "status", "duration"];
-    context.output(args.output).show_list(&page, &page.rows, &headings, cells)?;
+    let acts = acts(&page.rows);
+    context.output(args.output).show_list(&page, &acts, &headings, |row| cells(row))?;
     if page.next.is_some() && !args.all {
         note("there are more rows: use --limit or --all");
     }
     Ok(())
+}
+
+/// One row for each act: an attempted row only where its outcome is not known (yet).
+fn acts(rows: &[AuditRow]) -> Vec<&AuditRow> {
+    let key = |row: &AuditRow| (row.request_id.clone(), row.verb.clone());
+    let ended: HashSet<_> = rows.iter().filter(|row| row.outcome != Outcome::Attempted).map(key).collect();
+    rows.iter().filter(|row| row.outcome != Outcome::Attempted || !ended.contains(&key(row))).collect()
 }
 
 /// Reads page after page until there is no more or enough is there.

@@ -29,6 +29,9 @@ use crate::routes::agents::enrol;
 /// The longest any call may take when its caller gives no deadline.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Largest message that is read: the standard input of a command is the largest thing in any.
+const MAX_MESSAGE: usize = 1024 * 1024;
+
 /// The service for one connection: the agent on its other end, if it showed a certificate.
 pub struct Service {
     hub: Arc<Hub>,
@@ -37,7 +40,7 @@ pub struct Service {
 
 /// The service as tonic serves it.
 pub fn service(hub: Arc<Hub>, agent: Option<Agent>) -> AgentServiceServer<Service> {
-    AgentServiceServer::new(Service { hub, agent })
+    AgentServiceServer::new(Service { hub, agent }).max_decoding_message_size(MAX_MESSAGE)
 }
 
 #[tonic::async_trait]

@@ -7,7 +7,8 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::response::{IntoResponse, Response};
@@ -35,12 +36,18 @@ use tower::ServiceExt;
 use super::HANDSHAKE_DEADLINE;
 use crate::error::ApiError;
 use crate::hub::Hub;
-use crate::request::caller::MAX_BODY;
+use crate::request::caller::{MAX_ANONYMOUS_BODY, read_json};
 use crate::request::{REQUEST_ID, RequestContext};
-use crate::routes::agents::{agent_uri, enrol, renew};
+use crate::routes::agents::{agent_uri, check_metadata, enrol, renew};
 
 /// How often an agent says that it lives, in seconds.
 pub const HEARTBEAT_SECONDS: u32 = 30;
+
+/// Calls under way on one HTTP/2 connection of this listener.
+const MAX_CALLS: u32 = 64;
+
+/// Most tunnels that one agent may have open: two lanes, and some that drain after each renewal.
+const MAX_TUNNELS: usize = 64;
 
 /// The caller's address, for gRPC.
 #[derive(Clone, Copy)]
@@ -71,8 +78,22 @@ async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc
     }
 }
 
+/// An enrolment, and the end of the certificate that was shown for it.
+#[derive(Clone)]
+struct Certified {
+    agent: Agent,
+    ends: SystemTime,
+}
+
+impl Certified {
+    /// What is left of the certificate; nothing when it has ended.
+    fn left(&self) -> Duration {
+        self.ends.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+}
+
 /// The enrolment behind the client certificate, if one was shown.
-async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<Agent>, ApiError> {
+async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<Certified>, ApiError> {
     let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()) else {
         return Ok(None);
     };
@@ -96,19 +117,19 @@ async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<
     if agent.cluster != peer.common_name || agent_uri(agent.id) != peer.uri.unwrap_or_default() {
         return Err(refused("the certificate names another cluster than the enrolment"));
     }
-    Ok(Some(agent))
+    Ok(Some(Certified { agent, ends: peer.not_after }))
 }
 
 /// The other end of an HTTP/1.1 connection.
 #[derive(Clone)]
 struct Peer {
-    agent: Option<Agent>,
+    agent: Option<Certified>,
     refusal: Option<ApiError>,
     address: IpAddr,
 }
 
 impl Peer {
-    fn new(known: Result<Option<Agent>, ApiError>, address: IpAddr) -> Self {
+    fn new(known: Result<Option<Certified>, ApiError>, address: IpAddr) -> Self {
         match known {
             Ok(agent) => Self { agent, refusal: None, address },
             Err(refusal) => Self { agent: None, refusal: Some(refusal), address },
@@ -118,8 +139,11 @@ impl Peer {
 
 /// gRPC is told from HTTP by its content type, so that both may come over HTTP/2.
 async fn http(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
-    let grpc = tonic::service::Routes::new(crate::grpc::service(Arc::clone(&hub), peer.agent.clone())).prepare();
+    let grpc = tonic::service::Routes::new(crate::grpc::service(Arc::clone(&hub), peer.agent.clone().map(|certified| certified.agent))).prepare();
+    let begun = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&begun);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        seen.store(true, Ordering::Relaxed);
         let (hub, peer, grpc) = (Arc::clone(&hub), peer.clone(), grpc.clone());
         async move {
             if !is_grpc(&request) {
@@ -130,8 +154,14 @@ async fn http(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
             Ok(response.unwrap_or_else(|never| match never {}).map(boxed))
         }
     });
-    if let Err(error) = super::http_server().serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "an agent's connection ended");
+    let mut server = super::http_server();
+    server.http2().max_concurrent_streams(MAX_CALLS);
+    let served = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::select! {
+        ended = served => if let Err(error) = ended {
+            tracing::debug!(%error, "an agent's connection ended");
+        },
+        () = super::silence(&begun) => tracing::debug!("an agent's connection without a request is closed"),
     }
 }
 
@@ -222,25 +252,30 @@ async fn certified_route(
     hub: &Arc<Hub>,
     route: Route,
     request: Request<Incoming>,
-    agent: Agent,
+    certified: Certified,
 ) -> Result<Response, ApiError> {
+    let agent = &certified.agent;
     match route {
         Route::Renew => {
             let body: RenewRequest = json(request).await?;
-            Ok(axum::Json(renew(hub, &agent, &body.csr).await?).into_response())
+            Ok(axum::Json(renew(hub, agent, &body.csr).await?).into_response())
         }
         Route::Heartbeat => {
-            heartbeat(hub, &agent, &json(request).await?).await?;
+            heartbeat(hub, agent, &json(request).await?).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
-        _ => connect(hub, request, agent),
+        _ => connect(hub, request, certified),
     }
 }
 
-fn certified(peer: Peer) -> Result<Agent, ApiError> {
+fn certified(peer: Peer) -> Result<Certified, ApiError> {
     match (peer.agent, peer.refusal) {
         (_, Some(refusal)) => Err(refusal),
-        (Some(agent), None) => Ok(agent),
+        // TLS has checked it when the connection began, which may be long ago.
+        (Some(certified), None) if certified.left().is_zero() => {
+            Err(ApiError::forbidden("the agent's certificate has ended; enrol it again with a new token"))
+        }
+        (Some(certified), None) => Ok(certified),
         (None, None) => {
             Err(ApiError::unauthenticated("this needs an agent's certificate; enrol at /api/agents/register"))
         }
@@ -248,30 +283,19 @@ fn certified(peer: Peer) -> Result<Agent, ApiError> {
 }
 
 async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
-    let body = axum::body::to_bytes(axum::body::Body::new(request.into_body()), MAX_BODY).await;
-    let bytes = body.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Code::TooLarge,
-            format!("the body is larger than {MAX_BODY} bytes or broke off"),
-        )
-    })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
+    read_json(axum::body::Body::new(request.into_body()), MAX_ANONYMOUS_BODY).await
 }
 
 /// Notes that an agent lives and what it says of its cluster.
 ///
 /// # Errors
-/// The store does not answer.
+/// `metadata` is too large, or the store does not answer.
 pub async fn heartbeat(
     hub: &Hub,
     agent: &Agent,
     metadata: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<(), ApiError> {
-    if serde_json::to_string(metadata).map_or(true, |text| text.len() > 16 * 1024) {
-        return Err(ApiError::invalid("metadata is larger than 16 KiB"));
-    }
+    check_metadata(metadata)?;
     hub.store.touch_agents(&[(agent.id, now_ms())]).await?;
     hub.store.touch_clusters(&[(agent.cluster_id, now_ms())]).await?;
     if !metadata.is_empty() {
@@ -281,7 +305,7 @@ pub async fn heartbeat(
 }
 
 /// `GET /api/agents/connect`: after the 101 the hub is the client of this connection.
-fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Result<Response, ApiError> {
+fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Certified) -> Result<Response, ApiError> {
     let wanted = upgrade::token(request.headers()).is_some_and(|token| token == TUNNEL_PROTOCOL);
     if !wanted {
         return Err(ApiError::new(
@@ -298,7 +322,7 @@ fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Resu
     tokio::spawn(async move {
         match upgraded.await {
             Ok(io) => turn(&hub, TokioIo::new(io), Ok(agent)).await,
-            Err(error) => tracing::debug!(%error, cluster = agent.cluster, "an agent left before its tunnel was up"),
+            Err(error) => tracing::debug!(%error, cluster = agent.agent.cluster, "an agent left before its tunnel was up"),
         }
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, TUNNEL_PROTOCOL)];
@@ -307,7 +331,7 @@ fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Agent) -> Resu
 
 /// Turns the connection round: from here on the hub asks and the agent answers. An agent that may not serve is told
 /// why before the connection is cut.
-async fn turn<IO>(hub: &Arc<Hub>, io: IO, agent: Result<Agent, ApiError>)
+async fn turn<IO>(hub: &Arc<Hub>, io: IO, agent: Result<Certified, ApiError>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -315,8 +339,8 @@ where
         Ok(pair) => pair,
         Err(error) => return tracing::info!(%error, "tunnel not established"),
     };
-    let driver = tokio::spawn(driver);
-    let (agent, guard) = match admit(hub, &connection, agent).await {
+    let mut driver = tokio::spawn(driver);
+    let (Certified { agent, ends }, guard) = match admit(hub, &connection, agent).await {
         Ok(admitted) => admitted,
         Err(error) => {
             tracing::info!(detail = error.detail, "tunnel refused");
@@ -328,16 +352,36 @@ where
         tracing::warn!(detail = error.detail, cluster, "cannot note that the agent is here");
     }
     tracing::info!(cluster, agent = %agent.id, %lane, "tunnel up");
-    let ended = driver.await.unwrap_or(Ok(()));
+    let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
+    let ended = tokio::select! {
+        ended = &mut driver => ended,
+        // An agent that renews has a newer connection by now, and this one has drained.
+        () = tokio::time::sleep(left) => {
+            tracing::info!(cluster, agent = %agent.id, "the certificate of this tunnel has ended");
+            connection.close();
+            driver.await
+        }
+    };
+    let ended = ended.unwrap_or(Ok(()));
     drop(guard);
     tracing::info!(cluster, agent = %agent.id, %lane, error = ended.err().map(|error| error.to_string()), "tunnel down");
 }
 
 /// Enters the connection into the table of those that serve.
-async fn admit(hub: &Hub, connection: &Connection, agent: Result<Agent, ApiError>) -> Result<(Agent, Guard), ApiError> {
-    let agent = agent?;
+async fn admit(
+    hub: &Hub,
+    connection: &Connection,
+    agent: Result<Certified, ApiError>,
+) -> Result<(Certified, Guard), ApiError> {
+    let certified = agent?;
+    let agent = &certified.agent;
     if hub.shutdown.is_cancelled() {
         return Err(stopping());
+    }
+    let open = hub.tunnels.connections().iter().filter(|connection| connection.owner == agent.id.0).count();
+    if open >= MAX_TUNNELS {
+        let detail = format!("this agent has {open} tunnels open, which is the limit");
+        return Err(ApiError::too_many_requests(detail, Duration::from_secs(30)));
     }
     let guard = hub.tunnels.insert(&agent.cluster, agent.id.0, connection.lane(), connection.clone()).map_err(|taken| {
         let cluster = &agent.cluster;
@@ -349,7 +393,7 @@ async fn admit(hub: &Hub, connection: &Connection, agent: Result<Agent, ApiError
     })?;
     // Revoked between the look at the certificate and now: the table did not know the connection yet.
     match hub.store.agent(agent.id).await? {
-        Some(now) if now.revoked_at_ms.is_none() => Ok((agent, guard)),
+        Some(now) if now.revoked_at_ms.is_none() => Ok((certified, guard)),
         _ => Err(revoked()),
     }
 }

@@ -6,9 +6,11 @@
 pub mod agents;
 pub mod metrics;
 pub mod people;
+mod places;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,8 +19,14 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use places::Places;
+
 /// A client that has not finished its TLS handshake, or sent its first request's head, by then is dropped.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the kernel takes of an answer beyond what is on its way to the client (`TCP_NOTSENT_LOWAT`, `tcp(7)`). Left to
+/// itself it takes 4 MB for each client that does not read, and a few hundred of those use up its memory for all of TCP.
+const UNSENT: u32 = 128 * 1024;
 
 /// Binds a listener.
 ///
@@ -28,7 +36,8 @@ pub(crate) async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpLi
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; choose another {key}"))
 }
 
-/// Accepts connections and serves each in a task of its own until `shutdown`.
+/// Accepts connections and serves each in a task of its own until `shutdown`. More than there are places for are
+/// closed at once.
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     shutdown: CancellationToken,
@@ -36,6 +45,7 @@ pub(crate) async fn accept<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
+    let places = Places::for_this_process();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -43,8 +53,16 @@ pub(crate) async fn accept<F>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                tokio::spawn(serve(stream, peer));
+                let Some(place) = places.take(peer.ip()) else {
+                    tracing::debug!(%peer, "too many connections are open; this one is closed");
+                    continue;
+                };
+                tune(&stream);
+                let served = serve(stream, peer);
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             // Out of file descriptors, mostly: wait for some to come free rather than spin.
             Err(error) => {
@@ -53,6 +71,21 @@ pub(crate) async fn accept<F>(
             }
         }
     }
+}
+
+/// Ends when a connection has had no request (`begun`) by the deadline: the head of a request has its own, which only
+/// starts when the HTTP version is known.
+pub(crate) async fn silence(begun: &AtomicBool) {
+    tokio::time::sleep(HANDSHAKE_DEADLINE).await;
+    if begun.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Both settings only make things better, so a kernel that has neither is good enough.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
 /// An HTTP/1.1 and HTTP/2 server whose slow clients cost a bounded amount of memory.

@@ -7,9 +7,11 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use flotilla_cluster::{Body, boxed, empty};
+use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -76,7 +78,10 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let shutdown = people.hub.shutdown.clone();
+    let begun = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&begun);
     let service = service_fn(move |request: Request<Incoming>| {
+        seen.store(true, Ordering::Relaxed);
         let people = people.clone();
         async move {
             let response = match door {
@@ -91,6 +96,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = super::silence(&begun) => return tracing::debug!(%address, "a connection without a request is closed"),
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -103,6 +109,8 @@ where
 
 fn send_to_tls(request: &Request<Incoming>) -> Response<Body> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // A host and a port: no user name, no path.
+    let host = host.parse::<Authority>().ok().filter(|_| !host.contains('@')).map_or("", |_| host);
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let mut response = Response::new(empty());
     match HeaderValue::from_str(&format!("https://{host}{target}")) {

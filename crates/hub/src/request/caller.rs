@@ -5,6 +5,7 @@
 //! Must not know: how tokens are checked (`flotilla_identity::authn`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use flotilla_identity::authn::AuthnError;
@@ -21,6 +22,12 @@ use flotilla_types::problem::Code;
 
 /// Most bytes of a JSON body.
 pub const MAX_BODY: usize = 1024 * 1024;
+
+/// Most bytes of a JSON body that anyone may send: sign-in, refresh, enrolment.
+pub const MAX_ANONYMOUS_BODY: usize = 64 * 1024;
+
+/// How long a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A signed-in caller.
 pub struct Caller {
@@ -104,17 +111,37 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
-            ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Code::TooLarge,
-                format!("the body is larger than {MAX_BODY} bytes or broke off"),
-            )
-        })?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
+        read_json(request.into_body(), MAX_BODY).await.map(Self)
     }
+}
+
+/// [`Json`] from someone who has not said who he is: what is kept for him is little.
+pub struct AnonymousJson<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for AnonymousJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        read_json(request.into_body(), MAX_ANONYMOUS_BODY).await.map(Self)
+    }
+}
+
+/// Reads a body of at most `limit` bytes, in at most 30 s.
+///
+/// # Errors
+/// It is too large, too slow, or not the JSON that was expected.
+pub async fn read_json<T: DeserializeOwned>(body: axum::body::Body, limit: usize) -> Result<T, ApiError> {
+    let read = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, limit)).await;
+    let read = read.map_err(|_| {
+        let detail = format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, detail)
+    })?;
+    let bytes = read.map_err(|_| {
+        let detail = format!("the body is larger than {limit} bytes or broke off");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, detail)
+    })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is not the JSON that this path takes: {error}")))
 }
 
 /// A query string whose errors say which parameter is wrong.

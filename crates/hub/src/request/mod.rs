@@ -6,12 +6,13 @@
 //! 4. limits: sizes of path, headers and body
 //! 5. mounting: aliases to canonical paths (`mount`); `/k8s/` goes to the gateway, all else to the router
 //! 6. authn, classify, authorize, audit: extractors of the routes ([`caller`]) or the gateway
-//! 7. the answer gets its `X-Request-Id`, errors their problem body
+//! 7. the answer gets its `X-Request-Id` and what browsers must not do with it, errors their problem body
 //!
 //! Must not know: what any route does.
 
 pub mod caller;
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use flotilla_cluster::Body;
 use flotilla_types::id::RequestId;
 use flotilla_types::problem::Code;
 use futures_util::FutureExt;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use tower::ServiceExt;
 
@@ -73,11 +77,27 @@ pub async fn serve(people: &People, request: Request<Body>, address: IpAddr) -> 
     if let Ok(value) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    harden(response.headers_mut(), gateway);
     if !gateway {
         people.hub.metrics.api_request(response.status());
         tracing::info!(request_id = %context.request_id, %method, path, status = response.status().as_u16(), ms = started.elapsed().as_millis(), "request");
     }
     response
+}
+
+/// What browsers must not do with answers. The API's may hold tokens and are never pages; a cluster's are its own, but
+/// no browser shall guess what they are.
+fn harden(headers: &mut HeaderMap, gateway: bool) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if gateway {
+        return;
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
 async fn dispatch(people: &People, request: Request<Body>, context: &RequestContext, gateway: bool) -> Response<Body> {
@@ -98,7 +118,7 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         *request.uri_mut() = uri;
     }
     request.extensions_mut().insert(context.clone());
-    let response = match people.router.clone().oneshot(request).await {
+    let response = match carried_through(people.router.clone().oneshot(request)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
@@ -107,6 +127,16 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         None => response,
     }
     .map(flotilla_cluster::boxed)
+}
+
+/// Runs a handler to its end even when its caller hangs up: a change that stopped half-way (the password is new, the
+/// old sessions still hold) would be worse than none.
+async fn carried_through<T: Send + 'static>(handler: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(handler).await {
+        Ok(done) => done,
+        // The caller's `catch_unwind` turns it into an answer. Nobody else could cancel the task.
+        Err(failed) => std::panic::resume_unwind(failed.try_into_panic().unwrap_or_else(|failed| Box::new(failed))),
+    }
 }
 
 /// The URI of the canonical mounting, when it is another one.

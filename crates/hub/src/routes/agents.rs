@@ -27,7 +27,7 @@ use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::manifest;
 use crate::request::RequestContext;
-use crate::request::caller::{Administrator, Json, Path};
+use crate::request::caller::{Administrator, AnonymousJson, Json, Path};
 use crate::trail::Entry;
 
 type Answer<T> = Result<T, ApiError>;
@@ -98,7 +98,8 @@ pub async fn list(State(hub): State<Arc<Hub>>, _: Administrator) -> Answer<axum:
     Ok(axum::Json(AgentList { agents: hub.store.list_agents().await?.into_iter().map(view).collect() }))
 }
 
-/// Revokes the agents of a cluster. Their live connections are cut at once and their certificates hold no longer.
+/// Revokes the agents of a cluster. Their live connections are cut at once, and neither their certificates nor unspent
+/// enrolment tokens hold any longer.
 #[utoipa::path(delete, path = "/api/agents/{cluster}", tag = "agents", params(("cluster" = String, Path)), responses(
     (status = 204), (status = 404, body = Problem)))]
 pub async fn revoke(
@@ -112,8 +113,10 @@ pub async fn revoke(
     let revoked = hub
         .trail
         .act(&caller, entry, async {
+            // Unspent tokens first: whoever holds one must not enrol again.
+            let voided = hub.store.void_enrolment_tokens(&cluster).await?;
             let revoked = hub.store.revoke_agents_of(&cluster).await?;
-            if revoked.is_empty() {
+            if revoked.is_empty() && voided == 0 {
                 let detail =
                     format!("cluster {cluster:?} has no agent to revoke; list them with: flotilla agents list");
                 return Err(ApiError::not_found(detail));
@@ -133,7 +136,7 @@ pub async fn revoke(
 pub async fn register(
     State(hub): State<Arc<Hub>>,
     context: RequestContext,
-    Json(body): Json<RegisterRequest>,
+    AnonymousJson(body): AnonymousJson<RegisterRequest>,
 ) -> Answer<axum::Json<Enrolment>> {
     enrol(&hub, &context, body).await.map(axum::Json)
 }
@@ -150,7 +153,8 @@ pub async fn connect(State(hub): State<Arc<Hub>>) -> ApiError {
 /// # Errors
 /// The token does not hold (one answer for every reason), or the certificate request is not for the token's cluster.
 pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -> Answer<Enrolment> {
-    if let Err(wait) = hub.throttle.check("agent enrolment", context.address) {
+    // Per token, not one allowance for all: whoever guesses must not keep other agents from enrolling.
+    if let Err(wait) = hub.throttle.check(&body.token, context.address) {
         return Err(ApiError::too_many_requests("too many enrolments from this address; wait and try again", wait.0));
     }
     let actor =
@@ -163,6 +167,7 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
         target: target(&body.cluster),
         ..Entry::default()
     };
+    check_metadata(&body.metadata)?;
     // The request is checked before the token is spent: a mistaken CSR must not cost the operator his token.
     let agent = AgentId::new();
     let certificate = match check_cluster_name(&body.cluster) {
@@ -179,22 +184,33 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
             .await?;
         return Err(enrolment_refused());
     }
-    hub.trail.record(context, actor, entry, Outcome::Succeeded, 200, "").await?;
-    let cluster_id = hub.store.ensure_agent_cluster(&body.cluster).await?;
-    let enrolment = enrolment(hub, agent, cluster_id, &certificate);
-    hub.store
-        .create_agent(&NewAgent {
+    let made = hub.trail.act_as(context, actor, entry, async {
+        let cluster_id = hub.store.ensure_agent_cluster(&body.cluster).await?;
+        let enrolment = enrolment(hub, agent, cluster_id, &certificate);
+        let new = NewAgent {
             id: agent,
             cluster_id,
             certificate_serial: certificate.serial,
             certificate_not_after_ms: enrolment.expires_at.as_millisecond(),
-        })
-        .await?;
+        };
+        hub.store.create_agent(&new).await?;
+        Ok::<_, ApiError>(enrolment)
+    });
+    let enrolment = made.await?;
     if !body.metadata.is_empty() {
-        hub.store.set_metadata(cluster_id, &body.metadata).await?;
+        hub.store.set_metadata(enrolment.cluster_id, &body.metadata).await?;
     }
     hub.clusters.reload(&hub.store).await?;
     Ok(enrolment)
+}
+
+/// Checks what an agent says of its cluster: everyone who sees the cluster gets it with each list.
+///
+/// # Errors
+/// It is larger than 16 KiB.
+pub fn check_metadata(metadata: &serde_json::Map<String, serde_json::Value>) -> Answer<()> {
+    let small = serde_json::to_string(metadata).is_ok_and(|text| text.len() <= 16 * 1024);
+    if small { Ok(()) } else { Err(ApiError::invalid("metadata is larger than 16 KiB")) }
 }
 
 /// Gives a known agent its next certificate.

@@ -22,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::request::RequestContext;
-use crate::request::caller::{Caller, Json};
+use crate::request::caller::{AnonymousJson, Caller, Json};
 use crate::trail::Entry;
 
 type Answer<T> = Result<T, ApiError>;
@@ -33,7 +33,7 @@ type Answer<T> = Result<T, ApiError>;
 pub async fn login(
     State(hub): State<Arc<Hub>>,
     context: RequestContext,
-    Json(body): Json<LoginRequest>,
+    AnonymousJson(body): AnonymousJson<LoginRequest>,
 ) -> Answer<axum::Json<TokenResponse>> {
     let email = normalize_email(&body.email).unwrap_or_default();
     if let Err(wait) = hub.throttle.check(&email, context.address) {
@@ -52,6 +52,12 @@ pub async fn login(
     let (refresh_token, refresh_hash) = token::new_refresh_token();
     let session =
         hub.store.create_session(user.id, &refresh_hash, now_ms() + hub.config.auth.refresh_expiry.as_ms()).await?;
+    // The password may have been changed while it was being checked; its change ended the sessions that were there.
+    let now = hub.store.user_by_id(user.id).await?.map(|now| now.password_hash);
+    if now.is_none_or(|now| now.expose_secret() != user.password_hash.expose_secret()) {
+        hub.store.end_session(session).await?;
+        return Err(wrong_credentials());
+    }
     hub_tokens(&hub, &user, session, &refresh_token).map(axum::Json)
 }
 
@@ -61,7 +67,7 @@ pub async fn login(
 pub async fn refresh(
     State(hub): State<Arc<Hub>>,
     context: RequestContext,
-    Json(body): Json<RefreshRequest>,
+    AnonymousJson(body): AnonymousJson<RefreshRequest>,
 ) -> Answer<axum::Json<TokenResponse>> {
     let (refresh_token, refresh_hash) = token::new_refresh_token();
     let spent = token::refresh_hash(&body.refresh_token);
@@ -120,7 +126,17 @@ pub async fn change_password(
         return Err(ApiError::too_many_requests("too many attempts; wait and try again", wait.0));
     }
     let user = hub.store.user_by_email(&account).await?.ok_or_else(session_over)?;
+    let entry = Entry {
+        verb: "password_change",
+        status: 204,
+        command: format!("change password of {account}"),
+        route: "/auth/password",
+        ..Entry::default()
+    };
     if !verified(body.current, Some(user.password_hash.expose_secret())).await? {
+        let address = caller.context.address.to_string();
+        let actor = Actor { sub: Some(user.id), email: account, address, ..Actor::default() };
+        hub.trail.record(&caller.context, actor, entry, Outcome::Denied, 401, "wrong current password").await?;
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             Code::InvalidCredentials,
@@ -129,13 +145,6 @@ pub async fn change_password(
     }
     password::check_rules(&body.new).map_err(|error| ApiError::invalid(error.to_string()))?;
     let hash = password::hash(SecretString::from(body.new)).await.map_err(busy)?.into();
-    let entry = Entry {
-        verb: "password_change",
-        status: 204,
-        command: format!("change password of {account}"),
-        route: "/auth/password",
-        ..Entry::default()
-    };
     hub.trail
         .act(&caller, entry, async {
             hub.store.set_password(user.id, &hash, false).await?;

@@ -103,6 +103,7 @@ pub async fn remove(
     let revoked = hub
         .trail
         .act(&caller, entry, async {
+            hub.store.void_enrolment_tokens(&cluster.name).await?;
             let revoked = hub.store.revoke_agents_of(&cluster.name).await?;
             hub.store.delete_cluster(cluster.id).await.map(|()| revoked)
         })

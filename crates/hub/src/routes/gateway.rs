@@ -18,6 +18,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 
+use super::redirect;
 use crate::hub::Hub;
 use crate::request::RequestContext;
 use crate::request::caller::{bearer, sign_in_again};
@@ -63,6 +64,9 @@ async fn proxy(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         join(&mut response, client)?;
     }
+    redirect::confine(&mut response, &name).map_err(|redirect::LeadsElsewhere| {
+        StatusError::bad_gateway("the cluster answered with a redirect that leads out of it, which is not passed on")
+    })?;
     Ok(response)
 }
 

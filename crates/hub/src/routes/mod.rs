@@ -9,6 +9,7 @@ pub mod auth;
 pub mod clusters;
 pub mod gateway;
 pub mod meta;
+mod redirect;
 pub mod roles;
 pub mod users;
 
