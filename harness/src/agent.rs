@@ -28,7 +28,14 @@ impl AgentProcess {
     ///
     /// # Errors
     /// The hub refuses, or the agent does not start.
-    pub fn start(programs: &Programs, leash: &Path, hub: &HubProcess, cluster: &str, kubeconfig: &Path, extra: &str) -> Result<Self> {
+    pub fn start(
+        programs: &Programs,
+        leash: &Path,
+        hub: &HubProcess,
+        cluster: &str,
+        kubeconfig: &Path,
+        extra: &str,
+    ) -> Result<Self> {
         Self::start_through(programs, leash, hub, hub.agents_port, cluster, kubeconfig, extra)
     }
 
@@ -46,12 +53,19 @@ impl AgentProcess {
         kubeconfig: &Path,
         extra: &str,
     ) -> Result<Self> {
-        let answer: serde_json::Value = serde_json::from_str(&hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"])?)?;
+        let answer: serde_json::Value =
+            serde_json::from_str(&hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"])?)?;
         let token = answer["token"].as_str().context("no token in the answer")?;
         let dir = hub.dir().join(format!("agent-{cluster}"));
         fs::create_dir_all(&dir)?;
-        let mut agent =
-            Self { process: None, programs: programs.clone(), leash: leash.to_owned(), name: format!("agent-{cluster}"), health_port: free_port()?, dir };
+        let mut agent = Self {
+            process: None,
+            programs: programs.clone(),
+            leash: leash.to_owned(),
+            name: format!("agent-{cluster}"),
+            health_port: free_port()?,
+            dir,
+        };
         let config = format!(
             "central: {{url: \"https://localhost:{}\", token: \"{token}\"}}\ncluster: {{name: {cluster}}}\nkubernetes: {{kubeconfig: {kubeconfig:?}}}\nstate_dir: {:?}\nhealth: {{listen: \"127.0.0.1:{}\"}}\n{extra}",
             port,

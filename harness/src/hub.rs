@@ -98,7 +98,10 @@ impl HubProcess {
     /// # Errors
     /// It does not start.
     pub fn restart(&mut self) -> Result<()> {
-        let program = Program::new("hub", &self.programs.flotilla, &self.dir).args(["hub", "--config"]).arg(self.config_path()).current_dir(&self.dir);
+        let program = Program::new("hub", &self.programs.flotilla, &self.dir)
+            .args(["hub", "--config"])
+            .arg(self.config_path())
+            .current_dir(&self.dir);
         let mut process = program.start(&self.leash)?;
         let (port, metrics) = (self.people_port, self.metrics_port);
         process.wait_until("the hub listens", START_LIMIT, || Ok(listens(port) && listens(metrics)))?;
@@ -166,7 +169,9 @@ impl HubProcess {
         let home = self.dir.join("homes").join(user);
         let mut command = Command::new(&self.programs.flotilla);
         command.env("HOME", &home).stdin(Stdio::null());
-        for (name, folder) in [("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"), ("XDG_CACHE_HOME", ".cache")] {
+        for (name, folder) in
+            [("XDG_CONFIG_HOME", ".config"), ("XDG_STATE_HOME", ".local/state"), ("XDG_CACHE_HOME", ".cache")]
+        {
             command.env(name, home.join(folder));
         }
         command.env_remove("XDG_RUNTIME_DIR").env_remove("KUBECONFIG");
@@ -189,7 +194,9 @@ impl HubProcess {
     pub fn login(&self, user: &str, email: &str, password: &str) -> Result<()> {
         use std::io::Write;
         let mut command = self.flotilla(user);
-        command.args(["login", "--hub", &self.url(), "--email", email, "--password-stdin", "--ca-file"]).arg(self.ca_path());
+        command
+            .args(["login", "--hub", &self.url(), "--email", email, "--password-stdin", "--ca-file"])
+            .arg(self.ca_path());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no pipe")?.write_all(password.as_bytes())?;
         succeeded("flotilla login", &child.wait_with_output()?).map(drop)
@@ -218,12 +225,16 @@ impl HubProcess {
     pub fn wait_connected(&self, cluster: &str, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
-            let listed: serde_json::Value = serde_json::from_str(&self.flotilla_ok("admin", &["clusters", "list", "-o", "json"])?)?;
+            let listed: serde_json::Value =
+                serde_json::from_str(&self.flotilla_ok("admin", &["clusters", "list", "-o", "json"])?)?;
             let clusters = listed["clusters"].as_array().or(listed.as_array()).cloned().unwrap_or_default();
             if clusters.iter().any(|one| one["name"] == cluster && one["status"] == "connected") {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "cluster {cluster} is not connected after {limit:?}; the hub says: {listed}");
+            ensure!(
+                Instant::now() < deadline,
+                "cluster {cluster} is not connected after {limit:?}; the hub says: {listed}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -235,7 +246,12 @@ fn listens(port: u16) -> bool {
 
 fn succeeded(what: &str, output: &Output) -> Result<String> {
     if !output.status.success() {
-        bail!("{what}: {}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "{what}: {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

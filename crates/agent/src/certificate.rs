@@ -122,7 +122,11 @@ impl Certificates {
                 Next::Enrol => match self.enrol(token.as_ref()).await {
                     Ok(new) => return self.keep(new, "enrolled").await,
                     Err(Failure { refused, .. }) => match &kept {
-                        Some(kept) if !kept.has_ended(now_ms()) => return kept.clone(),
+                        Some(kept) if !kept.has_ended(now_ms()) => {
+                            // The token is no good, which was told; the certificate is.
+                            self.readiness.set_obstacle(None);
+                            return kept.clone();
+                        }
                         _ if refused => REFUSED,
                         _ => backoff.next(false),
                     },

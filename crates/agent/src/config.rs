@@ -20,7 +20,7 @@ pub(crate) const DEFAULT_FILE: &str = "/etc/flotilla/agent.yaml";
 const DEFAULT_STATE_DIR: &str = "/var/lib/flotilla-agent";
 
 /// `agent.yaml`. `configs/agent.yaml` explains every key.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
     pub(crate) central: Central,
@@ -85,22 +85,6 @@ pub(crate) struct Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            central: Central::default(),
-            cluster: Cluster::default(),
-            tls: Tls::default(),
-            kubernetes: Kubernetes::default(),
-            state_dir: None,
-            state_secret: None,
-            health: Health::default(),
-            heartbeat: Heartbeat::default(),
-            log: Log::default(),
-        }
-    }
 }
 
 impl Config {

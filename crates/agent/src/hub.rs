@@ -12,7 +12,7 @@ use flotilla_tunnel::enrol::{self, EnrolError};
 use flotilla_tunnel::pki::{self, Roots};
 use flotilla_tunnel::token::EnrolmentToken;
 use flotilla_types::agent::{Enrolment, RegisterRequest, RenewRequest};
-use flotilla_upstream::AnyCertificate;
+use flotilla_tunnel::pki::AnyCertificate;
 use rustls::ClientConfig;
 use serde_json::{Map, Value};
 use tokio::sync::watch;

@@ -113,7 +113,7 @@ impl StateError {
 /// Where the enrolment is kept.
 pub(crate) enum State {
     Directory(Directory),
-    Secret(KubernetesSecret),
+    Secret(Box<KubernetesSecret>),
 }
 
 impl State {
@@ -123,7 +123,7 @@ impl State {
     /// The directory cannot be made.
     pub(crate) fn open(config: &Config, upstream: &Upstream) -> anyhow::Result<Self> {
         match &config.state_secret {
-            Some(name) => Ok(Self::Secret(KubernetesSecret::new(upstream.clone(), name.clone())?)),
+            Some(name) => Ok(Self::Secret(Box::new(KubernetesSecret::new(upstream.clone(), name.clone())?))),
             None => Directory::open(config.state_dir()).map(Self::Directory),
         }
     }

@@ -39,6 +39,9 @@ const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 /// Commands that may run at a time; more wait, at most as long as a command may run.
 const CONCURRENT: usize = 8;
 
+/// The one other program, of `kubectl diff`.
+const DIFF: &str = "/usr/bin/diff";
+
 /// Name of the hidden subcommand of the `flotilla` program that becomes kubectl inside the sandbox.
 pub const SANDBOX_COMMAND: &str = "hub-kubectl-sandbox";
 
@@ -198,6 +201,7 @@ fn command(program: &Path, home: &Path, port: u16, arguments: &[String]) -> Resu
     let mut command = Command::new(own);
     command.arg(SANDBOX_COMMAND).arg(program).arg(home).arg(port.to_string()).arg("--").args(arguments);
     command.env_clear().env("HOME", home).env("TMPDIR", home).env("KUBECONFIG", home.join("kubeconfig")).env("TZ", "UTC");
+    command.env("KUBECTL_EXTERNAL_DIFF", format!("{DIFF} -u -N"));
     command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     Ok(command)
 }
@@ -397,7 +401,7 @@ fn confine(program: &Path, home: &Path, port: u16) -> anyhow::Result<()> {
     };
     let abi = ABI::V5;
     let libraries = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].map(PathBuf::from);
-    let readable = libraries.iter().map(PathBuf::as_path).chain([program, Path::new("/dev/null")]);
+    let readable = libraries.iter().map(PathBuf::as_path).chain([program, Path::new(DIFF), Path::new("/dev/null")]);
     Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?

@@ -27,4 +27,3 @@ pub use flotilla_tunnel::body::{self, Body, BoxError};
 pub use identity::{Identity, InvalidIdentity};
 pub use in_cluster::ServiceAccount;
 pub use kubeconfig::Externals;
-pub use tls::AnyCertificate;

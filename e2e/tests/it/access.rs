@@ -60,13 +60,18 @@ fn a_viewer_looks_and_does_nothing_else() {
         ("label pod web a=b", "patch"),
     ] {
         let denied = kubectl.refused(words);
-        assert!(denied.contains("forbidden") && denied.contains(right) && denied.contains("vera@example.com"), "{words}: {denied}");
+        assert!(
+            denied.contains("forbidden") && denied.contains(right) && denied.contains("vera@example.com"),
+            "{words}: {denied}"
+        );
     }
     let spdy = kubectl.with("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false").refused("exec web -- id");
     assert!(spdy.contains("forbidden"), "{spdy}");
     let api = Api::of(&bed.stand.hub, &name);
-    let exec = format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/{}/pods/web/exec?command=id&stdout=1", kubectl.namespace());
-    let headers = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")];
+    let exec =
+        format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/{}/pods/web/exec?command=id&stdout=1", kubectl.namespace());
+    let headers =
+        [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")];
     for method in ["GET", "POST"] {
         let reason = api.send(method, &exec, &headers, "").kubernetes_status(403);
         assert!(reason.contains("exec"), "{reason}");
@@ -83,7 +88,10 @@ fn status_says_what_one_may_do() {
         assert!(status.contains(word), "{word}: {status}");
     }
     let refused = bed.stand.hub.flotilla(&name).args(["users", "list"]).output().unwrap();
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("administrator"), "{refused:?}");
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("administrator"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -132,5 +140,8 @@ fn roles_given_and_taken_hold_at_once() {
     bed.stand.hub.flotilla_ok("admin", &["users", "roles", "gina@example.com", "viewer"]).unwrap();
     assert!(kubectl.refused("create configmap two").contains("forbidden"));
     bed.stand.hub.flotilla_ok("admin", &["users", "remove", "gina@example.com"]).unwrap();
-    assert!(kubectl.refused("get configmaps").contains("logged in") || kubectl.refused("get configmaps").contains("sign in"));
+    assert!(
+        kubectl.refused("get configmaps").contains("logged in")
+            || kubectl.refused("get configmaps").contains("sign in")
+    );
 }

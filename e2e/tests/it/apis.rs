@@ -46,7 +46,8 @@ fn custom_resources_are_like_any_other() {
     assert!(kubectl.ok("get bt").contains("argo"));
     kubectl.ok("scale boat/argo --replicas=3");
     assert_eq!(kubectl.ok("get boat argo -o jsonpath={.spec.masts}"), "3");
-    wait_until("its schema is published", PATIENCE, || Ok(kubectl.run("explain boat.spec").text().contains("masts"))).unwrap();
+    wait_until("its schema is published", PATIENCE, || Ok(kubectl.run("explain boat.spec").text().contains("masts")))
+        .unwrap();
     let invalid = kubectl.feed("apply -f -", boat.replace("masts: 1", "masts: 0")).refused();
     assert!(invalid.contains("should be greater than or equal to 1"), "{invalid}");
     kubectl.ok("delete boat argo");

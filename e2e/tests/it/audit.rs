@@ -10,6 +10,9 @@ use sqlx::{ConnectOptions, Row};
 use crate::bed::{Bed, CLUSTER, PATIENCE, bed, bed_with_node};
 use crate::http::Api;
 
+/// Method, target, headers, body, the verb that the log gives it, the status of its answer.
+type Exchange<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, &'a str, u16);
+
 #[test]
 fn every_act_has_an_attempted_row_and_an_outcome_and_reads_have_none() {
     let Some(bed) = bed_with_node("audit of every act") else { return };
@@ -20,7 +23,7 @@ fn every_act_has_an_attempted_row_and_an_outcome_and_reads_have_none() {
     let json = [("Content-Type", "application/json")];
     let merge = [("Content-Type", "application/merge-patch+json")];
     let apply = [("Content-Type", "application/apply-patch+yaml")];
-    let acts: [(&str, &str, &[(&str, &str)], &str, &str, u16); 10] = [
+    let acts: [Exchange<'_>; 10] = [
         ("POST", "/configmaps", &json, &config, "create", 201),
         ("PUT", "/configmaps/c", &json, &config, "update", 200),
         ("PATCH", "/configmaps/c", &merge, "{}", "patch", 200),
@@ -36,13 +39,22 @@ fn every_act_has_an_attempted_row_and_an_outcome_and_reads_have_none() {
         let id = format!("e2e-{}-{number}", web.namespace());
         let headers: Vec<_> = headers.iter().copied().chain([("X-Request-Id", id.as_str())]).collect();
         let answer = api.send(method, &format!("{base}{target}"), &headers, body);
-        assert_eq!((answer.status, answer.header("x-request-id")), (status, Some(id.as_str())), "{method} {target}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("x-request-id")),
+            (status, Some(id.as_str())),
+            "{method} {target}: {}",
+            answer.text()
+        );
         let rows = rows_of(&api, &id, 2);
         let outcome = if status < 400 { "succeeded" } else { "failed" };
         assert_eq!((&rows[0]["outcome"], &rows[1]["outcome"]), (&json!("attempted"), &json!(outcome)), "{rows:?}");
         for row in &rows {
             let named = (&row["verb"], &row["actor"]["email"], &row["target"]["cluster"], &row["target"]["namespace"]);
-            assert_eq!(named, (&json!(verb), &json!(bed.stand.hub.email), &json!(CLUSTER), &json!(web.namespace())), "{row}");
+            assert_eq!(
+                named,
+                (&json!(verb), &json!(bed.stand.hub.email), &json!(CLUSTER), &json!(web.namespace())),
+                "{row}"
+            );
         }
         assert!(rows[0]["reason"].as_str().unwrap().starts_with("admin#"), "the rule that allowed it: {}", rows[0]);
         assert_eq!(rows[1]["status"], status);
@@ -51,7 +63,9 @@ fn every_act_has_an_attempted_row_and_an_outcome_and_reads_have_none() {
 }
 
 fn reads_leave_nothing(api: &Api, base: &str) {
-    for (number, target) in ["/pods", "/pods/web", "/configmaps?limit=1", "/events", "/pods?watch=1&timeoutSeconds=1"].iter().enumerate() {
+    for (number, target) in
+        ["/pods", "/pods/web", "/configmaps?limit=1", "/events", "/pods?watch=1&timeoutSeconds=1"].iter().enumerate()
+    {
         let id = format!("e2e-read-{number}-{}", fastrand::u32(..));
         assert_eq!(api.send("GET", &format!("{base}{target}"), &[("X-Request-Id", &id)], "").status, 200);
         std::thread::sleep(Duration::from_millis(300));
@@ -68,7 +82,10 @@ fn what_is_denied_has_one_row_with_the_reason() {
     let target = format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/default/pods/web/exec?command=id");
     assert_eq!(api.send("POST", &target, &[("X-Request-Id", &id)], "").status, 403);
     let rows = rows_of(&Api::admin(&bed.stand.hub), &id, 1);
-    assert_eq!((&rows[0]["outcome"], &rows[0]["status"], &rows[0]["verb"]), (&json!("denied"), &json!(403), &json!("exec_open")));
+    assert_eq!(
+        (&rows[0]["outcome"], &rows[0]["status"], &rows[0]["verb"]),
+        (&json!("denied"), &json!(403), &json!("exec_open"))
+    );
     assert!(rows[0]["reason"].as_str().unwrap().contains("exec"), "{}", rows[0]);
     // He sees his own rows and nobody else's.
     let own = query(&api, "limit=1000");
@@ -123,7 +140,10 @@ fn what_is_said_inside_a_container_is_nowhere() {
         Ok(Some(rows).filter(|rows| rows.len() == 4))
     })
     .unwrap();
-    assert!(rows.iter().any(|row| row["command"] == format!("exec pods web -n {} -c web: sh", kubectl.namespace())), "{rows:?}");
+    assert!(
+        rows.iter().any(|row| row["command"] == format!("exec pods web -n {} -c web: sh", kubectl.namespace())),
+        "{rows:?}"
+    );
     let written = written_by_the_hub(bed);
     assert!(written.contains("exec_open"), "the log holds the audit rows");
     assert!(!written.contains(&secret));
@@ -147,13 +167,15 @@ fn the_view_of_the_source_documents_can_be_read() {
     let path = bed.stand.hub.dir().join("data/hub.db");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let row = runtime.block_on(async {
-        let mut database: SqliteConnection = SqliteConnectOptions::new().filename(path).read_only(true).connect().await.unwrap();
+        let mut database: SqliteConnection =
+            SqliteConnectOptions::new().filename(path).read_only(true).connect().await.unwrap();
         for _ in 0..100 {
-            let found = sqlx::query("SELECT status, duration_ms FROM audit_logs WHERE command = ? AND status = 'succeeded'")
-                .bind(&command)
-                .fetch_optional(&mut database)
-                .await
-                .unwrap();
+            let found =
+                sqlx::query("SELECT status, duration_ms FROM audit_logs WHERE command = ? AND status = 'succeeded'")
+                    .bind(&command)
+                    .fetch_optional(&mut database)
+                    .await
+                    .unwrap();
             if let Some(row) = found {
                 return Some((row.get::<String, _>(0), row.get::<i64, _>(1)));
             }
@@ -172,7 +194,9 @@ pub(crate) fn rows_of(api: &Api, request_id: &str, count: usize) -> Vec<Value> {
         let rows = query(api, &format!("request_id={request_id}"));
         Ok(Some(rows).filter(|rows| rows.len() == count))
     })
-    .unwrap_or_else(|error| panic!("{error:#}: {request_id} has {:?}", query(api, &format!("request_id={request_id}"))));
+    .unwrap_or_else(|error| {
+        panic!("{error:#}: {request_id} has {:?}", query(api, &format!("request_id={request_id}")))
+    });
     rows.reverse();
     rows
 }

@@ -74,15 +74,19 @@ pub(crate) fn bed_with_node(test: &str) -> Option<&'static Bed> {
 impl Bed {
     fn start() -> Self {
         // Past the capturing of output: the first build of Kubernetes takes minutes, and someone waits.
-        let mut say = |line: &str| std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n")).unwrap_or_default();
+        let mut say = |line: &str| {
+            std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n")).unwrap_or_default()
+        };
         let binaries = Binaries::ensure(&mut say).expect("the test bed's programs");
         let mut options = Options::new("e2e");
         options.apiserver_args.push("--feature-gates=CBORServingAndStorage=true".to_owned());
         let plane = ControlPlane::start(&binaries, options).expect("a control plane");
         plane.apply(TIER_BINDINGS).expect("the tiers' bindings");
-        let direct = format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {:?}}}]\n", plane.kubeconfig_path());
+        let direct =
+            format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {:?}}}]\n", plane.kubeconfig_path());
         let (node, stand) = std::thread::scope(|scope| {
-            let node = scope.spawn(|| Node::possible().and_then(|()| Node::start(&plane).map_err(|error| format!("{error:#}"))));
+            let node = scope
+                .spawn(|| Node::possible().and_then(|()| Node::start(&plane).map_err(|error| format!("{error:#}"))));
             let stand = Stand::start(&binaries, &plane, &direct);
             (node.join().expect("the node's thread"), stand)
         });
@@ -107,7 +111,10 @@ impl Bed {
         let namespace = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.plane.kubectl_ok(&["create", "namespace", &namespace]).unwrap();
         let account = ["get", "serviceaccount", "default", "-n", &namespace];
-        wait_until("the namespace has its service account", PATIENCE, || Ok(self.plane.kubectl(&account)?.status.success())).unwrap();
+        wait_until("the namespace has its service account", PATIENCE, || {
+            Ok(self.plane.kubectl(&account)?.status.success())
+        })
+        .unwrap();
         namespace
     }
 
@@ -137,7 +144,8 @@ impl Stand {
     }
 
     fn start(binaries: &Binaries, plane: &ControlPlane, extra: &str) -> Self {
-        let options = HubOptions { extra: extra.to_owned(), kubectl: Some(binaries.kubectl()), ..HubOptions::default() };
+        let options =
+            HubOptions { extra: extra.to_owned(), kubectl: Some(binaries.kubectl()), ..HubOptions::default() };
         let mut stand = Self::hub_only(binaries, &options);
         stand.agent = Some(stand.enrol(binaries, CLUSTER, &plane.kubeconfig_path(), ""));
         stand.hub.wait_connected(CLUSTER, PATIENCE).expect("the agent connects");
@@ -154,7 +162,8 @@ impl Stand {
 
     /// An agent for `cluster`, enrolled and started.
     pub(crate) fn enrol(&self, binaries: &Binaries, cluster: &str, kubeconfig: &Path, extra: &str) -> AgentProcess {
-        AgentProcess::start(&Bed::programs(), &binaries.leash(), &self.hub, cluster, kubeconfig, extra).expect("an agent")
+        AgentProcess::start(&Bed::programs(), &binaries.leash(), &self.hub, cluster, kubeconfig, extra)
+            .expect("an agent")
     }
 
     /// The agent, for tests that do something to it.

@@ -58,7 +58,8 @@ impl Kubectl {
         let home = hub.dir().join("homes").join(user);
         let kubeconfig = home.join(format!("{cluster}.kubeconfig"));
         if !kubeconfig.exists() {
-            hub.flotilla_ok(user, &["kubeconfig", "--cluster", cluster, "--out", kubeconfig.to_str().unwrap()]).unwrap();
+            hub.flotilla_ok(user, &["kubeconfig", "--cluster", cluster, "--out", kubeconfig.to_str().unwrap()])
+                .unwrap();
         }
         let prepared = hub.flotilla(user);
         let owned = |(name, value): (&OsStr, Option<&OsStr>)| Some((name.to_owned(), value?.to_owned()));
@@ -89,6 +90,7 @@ impl Kubectl {
         command
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "a line or words, written where they are used")]
     pub(crate) fn command(&self, words: impl Words) -> Command {
         let mut command = self.prepared(&self.program);
         command.args(words.words());
@@ -121,6 +123,7 @@ impl Kubectl {
     }
 
     /// Runs Helm, and it must succeed.
+    #[allow(clippy::needless_pass_by_value, reason = "as above")]
     pub(crate) fn helm(&self, words: impl Words) -> String {
         let mut command = self.prepared(&self.helm);
         command.args(words.words());
@@ -162,8 +165,10 @@ impl Done {
 /// Runs a program to its end.
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Done {
     let line = format!("{:?}", command.get_args().collect::<Vec<_>>());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
-    let (mut stdin, out, err) = (child.stdin.take().unwrap(), gathered(child.stdout.take()), gathered(child.stderr.take()));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
+    let (mut stdin, out, err) =
+        (child.stdin.take().unwrap(), gathered(child.stdout.take()), gathered(child.stderr.take()));
     let (out, err) = std::thread::scope(|scope| {
         // A program that does not read its input closes the pipe; that is its right.
         scope.spawn(move || drop(stdin.write_all(input)));
@@ -207,7 +212,8 @@ pub(crate) struct Background {
 impl Background {
     pub(crate) fn start(mut command: Command) -> Self {
         let line = format!("{:?}", command.get_args().collect::<Vec<_>>());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
         let seen = Arc::default();
         follow(child.stdout.take().unwrap(), &seen);
         follow(child.stderr.take().unwrap(), &seen);

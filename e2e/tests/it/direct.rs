@@ -21,7 +21,10 @@ fn a_cluster_of_the_configuration_is_like_any_other() {
     kubectl.feed("apply -f -", "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b}}").ok();
     assert_eq!(kubectl.ok("get configmap c -o jsonpath={.data.a}"), "b");
     let who = kubectl.ok("auth whoami -o json");
-    assert!(who.contains(&bed.stand.hub.email) && !who.contains("system:masters"), "as the person, not as the hub: {who}");
+    assert!(
+        who.contains(&bed.stand.hub.email) && !who.contains("system:masters"),
+        "as the person, not as the hub: {who}"
+    );
     let watch = kubectl.start("get configmaps --watch --no-headers");
     watch.wait_for("kube-root-ca.crt", Duration::from_secs(20));
     kubectl.ok("delete configmap c");
@@ -46,7 +49,8 @@ fn a_cluster_is_added_with_a_kubeconfig_and_removed() {
         assert_eq!(kubectl.feed("exec -i web -- cat", vec![b'z'; 1_000_000]).ok().len(), 1_000_000);
     }
     assert_eq!(kubectl.ok("logs web"), "started\n");
-    let rows = Api::admin(hub).get(&format!("/api/audit?cluster=lab&verb=exec_open&namespace={}", web.namespace())).json();
+    let rows =
+        Api::admin(hub).get(&format!("/api/audit?cluster=lab&verb=exec_open&namespace={}", web.namespace())).json();
     assert!(rows["rows"].as_array().unwrap().len() >= 4, "recorded like any other: {rows}");
 
     // The credential is sealed: neither it nor its key is readable in the database.
@@ -70,12 +74,17 @@ fn a_kubeconfig_that_reaches_into_the_hub_is_refused() {
         json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": ["/tmp/owned"], "interactiveMode": "Never"}}),
         json!({"auth-provider": {"name": "gcp"}}),
     ] {
-        let answer = api.post("/api/clusters", &json!({"name": "intruder", "kubeconfig": with_user(user.clone()).to_string()}));
+        let answer =
+            api.post("/api/clusters", &json!({"name": "intruder", "kubeconfig": with_user(user.clone()).to_string()}));
         assert_eq!(answer.status, 422, "{user}: {}", answer.text());
     }
     assert_eq!(api.post("/api/clusters", &json!({"name": "Bad/Name", "kubeconfig": "x"})).status, 422);
     assert_eq!(api.post("/api/clusters", &json!({"name": "intruder", "kubeconfig": "- no\n- map\n"})).status, 422);
-    assert_eq!(api.post("/api/clusters", &json!({"name": DIRECT, "kubeconfig": with_user(json!({"token": "x"})).to_string()})).status, 409);
+    assert_eq!(
+        api.post("/api/clusters", &json!({"name": DIRECT, "kubeconfig": with_user(json!({"token": "x"})).to_string()}))
+            .status,
+        409
+    );
     assert!(!api.get("/api/clusters").text().contains("intruder"));
 }
 
@@ -99,7 +108,10 @@ fn a_cluster_that_never_answers_and_one_that_is_not_there() {
 
     // An act without an answer has its outcome all the same.
     let id = "e2e-silent-delete";
-    assert_eq!(api.send("DELETE", "/k8s/clusters/silent/api/v1/namespaces/a/pods/b", &[("X-Request-Id", id)], "").status, 504);
+    assert_eq!(
+        api.send("DELETE", "/k8s/clusters/silent/api/v1/namespaces/a/pods/b", &[("X-Request-Id", id)], "").status,
+        504
+    );
     let rows = rows_of(&api, id, 2);
     let ends: Vec<_> = rows.iter().map(|row| (row["outcome"].clone(), row["status"].clone())).collect();
     assert_eq!(ends, [(json!("attempted"), json!(0)), (json!("failed"), json!(504))], "{rows:?}");
@@ -146,7 +158,8 @@ fn answer_late(mut stream: TcpStream, delay: Duration, asked: &AtomicUsize) {
         if chunk[..count].windows(4).any(|window| window == b"\r\n\r\n") {
             asked.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(delay);
-            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"late\":true}";
+            let answer =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"late\":true}";
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
             }

@@ -10,7 +10,9 @@ use crate::bed::{CLUSTER, PATIENCE, Stand, bed, bed_with_node};
 use crate::http::{Answer, Api};
 
 fn new_token(stand: &Stand, cluster: &str) -> String {
-    let made: Value = serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"]).unwrap()).unwrap();
+    let made: Value =
+        serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"]).unwrap())
+            .unwrap();
     made["token"].as_str().unwrap().to_owned()
 }
 
@@ -29,7 +31,10 @@ fn register(api: &Api, token: &str, cluster: &str, csr: &str) -> Answer {
 #[test]
 fn a_token_enrols_once_for_its_own_cluster_only_and_all_failures_look_the_same() {
     let bed = bed();
-    let stand = Stand::hub_only(&bed.binaries, &HubOptions { extra: "agents: {token_expiry: 4s}\n".into(), ..HubOptions::default() });
+    let stand = Stand::hub_only(
+        &bed.binaries,
+        &HubOptions { extra: "agents: {token_expiry: 4s}\n".into(), ..HubOptions::default() },
+    );
     let api = Api::anonymous(&stand.hub).at(stand.hub.agents_port);
     let old = new_token(&stand, "one");
     let made = Instant::now();
@@ -54,11 +59,20 @@ fn a_token_enrols_once_for_its_own_cluster_only_and_all_failures_look_the_same()
         ("another cluster's", register(&api, &for_one, "two", &request_for("two"))),
         ("no token at all", register(&api, "fla1.x.y", "one", &request_for("one"))),
     ];
-    assert_eq!(register(&api, &for_one, "one", &request_for("one")).status, 200, "it was not spent by those who failed");
+    assert_eq!(
+        register(&api, &for_one, "one", &request_for("one")).status,
+        200,
+        "it was not spent by those who failed"
+    );
     std::thread::sleep(Duration::from_millis(4200).saturating_sub(made.elapsed()));
     refused.push(("too old", register(&api, &old, "one", &request_for("one"))));
     let mut said = refused.iter().map(|(how, answer)| {
-        assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("enrolment_refused")), "{how}: {}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (401, &json!("enrolment_refused")),
+            "{how}: {}",
+            answer.text()
+        );
         answer.json()["detail"].clone()
     });
     let first = said.next().unwrap();
@@ -71,7 +85,9 @@ fn a_token_enrols_once_for_its_own_cluster_only_and_all_failures_look_the_same()
 fn without_a_certificate_an_agent_gets_nowhere() {
     let stand = &bed().stand;
     let api = Api::anonymous(&stand.hub).at(stand.hub.agents_port);
-    for (method, target) in [("POST", "/api/agents/renew"), ("POST", "/api/agents/heartbeat"), ("GET", "/api/agents/connect")] {
+    for (method, target) in
+        [("POST", "/api/agents/renew"), ("POST", "/api/agents/heartbeat"), ("GET", "/api/agents/connect")]
+    {
         assert_eq!(api.send(method, target, &[], "{}").status, 401, "{target}");
     }
     // People's routes and the gateway are not on this listener, not even for the administrator.
@@ -106,7 +122,10 @@ fn a_second_agent_of_the_same_name_is_refused_and_the_first_not_disturbed() {
 
     // With the first gone the second takes over by itself.
     drop(first);
-    wait_until("the second serves", Duration::from_secs(45), || Ok(kubectl.run("get namespace default --request-timeout=3s").code() == 0)).unwrap();
+    wait_until("the second serves", Duration::from_secs(45), || {
+        Ok(kubectl.run("get namespace default --request-timeout=3s").code() == 0)
+    })
+    .unwrap();
 }
 
 #[test]
@@ -151,7 +170,8 @@ fn an_agent_renews_its_certificate_by_itself_and_serves_on() {
     let namespace = bed.new_namespace("renew");
     let kubectl = stand.kubectl(bed, "admin", CLUSTER).in_namespace(&namespace);
     let ends = || -> String {
-        let list: Value = serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "list", "-o", "json"]).unwrap()).unwrap();
+        let list: Value =
+            serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "list", "-o", "json"]).unwrap()).unwrap();
         list["agents"][0]["certificate_expires_at"].as_str().unwrap().to_owned()
     };
     let first = ends();
@@ -184,9 +204,13 @@ fn an_agent_whose_hub_is_another_notices() {
         dir.join("state")
     );
     std::fs::write(dir.join("agent.yaml"), config).unwrap();
-    let program = flotilla_testbed::Program::new("lost", crate::bed::Bed::programs().agent, &dir).arg("--config").arg(dir.join("agent.yaml"));
+    let program = flotilla_testbed::Program::new("lost", crate::bed::Bed::programs().agent, &dir)
+        .arg("--config")
+        .arg(dir.join("agent.yaml"));
     let agent = program.start(&bed.binaries.leash()).unwrap();
-    let said = wait_for("it says so", PATIENCE, || Ok(Some(agent.log()).filter(|log| log.contains("enrolment failed")))).unwrap();
+    let said =
+        wait_for("it says so", PATIENCE, || Ok(Some(agent.log()).filter(|log| log.contains("enrolment failed"))))
+            .unwrap();
     assert!(said.contains("this is another hub"), "{said}");
     let secret = token.split('.').nth(1).unwrap();
     assert!(!said.contains(secret), "the token is not in the log");

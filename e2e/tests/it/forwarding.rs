@@ -45,10 +45,11 @@ fn the_proxy_subresource_carries_http() {
     let namespace = kubectl.namespace();
     let through = |what: &str| kubectl.ok(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/{what}")]);
     assert_eq!(through("pods/web:8080/proxy/"), "hello\n");
-    let service = format!("get --raw /api/v1/namespaces/{namespace}/services/web/proxy/index.html");
+    let service = format!("get --raw /api/v1/namespaces/{namespace}/services/web:http/proxy/index.html");
     wait_until("the service has its endpoint", PATIENCE, || Ok(kubectl.run(&service).text() == "hello\n")).unwrap();
     assert_eq!(through("services/http:web:http/proxy/"), "hello\n");
-    let missing = kubectl.refused(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/absent")]);
+    let missing =
+        kubectl.refused(["get", "--raw", &format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/absent")]);
     assert!(missing.contains("NotFound") || missing.contains("could not find"), "{missing}");
     proxy_command(bed, &kubectl);
 }

@@ -24,14 +24,20 @@ type Channel = Client<HttpsConnector<HttpConnector>, tonic::body::Body>;
 
 /// The service of a hub, with a client certificate if there is one.
 fn service(stand: &Stand, client: Option<(&str, &str)>) -> AgentServiceClient<Channel> {
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls(&stand.hub.ca_path(), client)).https_only().enable_http2().build();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls(&stand.hub.ca_path(), client))
+        .https_only()
+        .enable_http2()
+        .build();
     let channel = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
     AgentServiceClient::with_origin(channel, format!("https://localhost:{}", stand.hub.agents_port).parse().unwrap())
 }
 
 /// Makes a certificate through `Register`: the chain and the key, PEM.
 async fn enrolled(stand: &Stand, cluster: &str) -> Result<(String, String), Status> {
-    let made: Value = serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"]).unwrap()).unwrap();
+    let made: Value =
+        serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "token", cluster, "-o", "json"]).unwrap())
+            .unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, cluster);
@@ -51,7 +57,7 @@ async fn an_agent_registers_and_says_that_it_lives() {
     let stand = &tokio::task::spawn_blocking(bed).await.unwrap().stand;
     let (chain, key) = enrolled(stand, "by-grpc").await.unwrap();
     let mut service = service(stand, Some((&chain, &key)));
-    let beat = HeartbeatRequest { metadata: [("kubernetes_version".to_owned(), "v1.99.0".to_owned())].into(), ..Default::default() };
+    let beat = HeartbeatRequest { metadata: [("kubernetes_version".to_owned(), "v1.99.0".to_owned())].into() };
     let answer = service.heartbeat(beat).await.unwrap().into_inner();
     assert!((1..=300).contains(&answer.interval_seconds), "{answer:?}");
     let listed = stand.hub.flotilla_ok("admin", &["clusters", "list", "-o", "json"]).unwrap();
@@ -69,10 +75,12 @@ async fn who_has_no_certificate_or_no_token_is_refused() {
     let mut service = service(stand, None);
     let refused = service.heartbeat(HeartbeatRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
-    let nothing = RegisterRequest { token: "fla1.x.y".into(), cluster_name: "x".into(), csr: "x".into(), ..Default::default() };
+    let nothing =
+        RegisterRequest { token: "fla1.x.y".into(), cluster_name: "x".into(), csr: "x".into(), ..Default::default() };
     let refused = service.register(nothing).await.unwrap_err();
     assert!(matches!(refused.code(), Code::Unauthenticated | Code::InvalidArgument), "{refused}");
-    let command = CommandRequest { cluster: CLUSTER.into(), command: vec!["get".into(), "pods".into()], ..Default::default() };
+    let command =
+        CommandRequest { cluster: CLUSTER.into(), command: vec!["get".into(), "pods".into()], ..Default::default() };
     assert_eq!(service.execute_command(command).await.unwrap_err().code(), Code::Unauthenticated);
 }
 

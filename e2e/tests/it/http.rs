@@ -32,7 +32,8 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {} {}", self.head, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {} {}", self.head, self.text()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -103,13 +104,25 @@ impl Api {
         self.try_send(method, target, headers, body).unwrap_or_else(|error| panic!("{method} {target:.200}: {error}"))
     }
 
-    pub(crate) fn try_send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
+    pub(crate) fn try_send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Answer> {
         let mut stream = self.begin(method, target, headers, body)?;
         read_answer(&mut stream)
     }
 
     /// Sends a request and leaves the answer unread.
-    pub(crate) fn begin(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Stream> {
+    pub(crate) fn begin(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Stream> {
         let mut stream = self.connect()?;
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n", self.port);
         if let Some(token) = &self.token {

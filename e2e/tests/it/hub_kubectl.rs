@@ -26,7 +26,8 @@ fn commands_run_as_their_caller_with_input_and_exit_code() {
     let object = "{apiVersion: v1, kind: ConfigMap, metadata: {name: sent}}";
     let (applied, code) = exec(&api, &["apply", "-n", namespace, "-f", "-"], Some(object));
     assert!(code == 0 && applied.contains("configmap/sent created"), "{applied}");
-    let (said, code) = exec(&api, &["exec", "web", "-n", namespace, "--", "sh", "-c", "echo both; echo outputs >&2; exit 5"], None);
+    let (said, code) =
+        exec(&api, &["exec", "web", "-n", namespace, "--", "sh", "-c", "echo both; echo outputs >&2; exit 5"], None);
     assert!(code == 5 && said.contains("both") && said.contains("outputs"), "{code} {said}");
     let (missing, code) = exec(&api, &["get", "pod", "absent", "-n", namespace], None);
     assert!(code == 1 && missing.contains("NotFound"), "{code} {missing}");

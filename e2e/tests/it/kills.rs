@@ -124,14 +124,20 @@ fn until_the_agent_serves(api: &Api) -> Duration {
 
 /// Names of the writers' objects in the cluster, from the API server itself.
 fn objects(bed: &crate::bed::Bed, namespace: &str) -> HashSet<String> {
-    let names = bed.plane.kubectl_ok(&["get", "configmaps", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}"]).unwrap();
+    let names = bed
+        .plane
+        .kubectl_ok(&["get", "configmaps", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}"])
+        .unwrap();
     names.split(' ').filter(|name| name.starts_with('w')).map(str::to_owned).collect()
 }
 
 /// Names of the requests that have an attempted row.
 fn attempted(api: &Api, namespace: &str) -> HashSet<String> {
     let rows = rows(api, namespace);
-    rows.iter().filter(|row| row["outcome"] == "attempted").map(|row| row["request_id"].as_str().unwrap().to_owned()).collect()
+    rows.iter()
+        .filter(|row| row["outcome"] == "attempted")
+        .map(|row| row["request_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// All rows of a namespace.

@@ -68,7 +68,8 @@ fn a_watch_that_goes_on_from_where_it_was_cut_misses_nothing() {
         }
         stand.hub.wait_connected(CLUSTER, BACK).unwrap();
     }
-    let rest = api.begin("GET", &format!("{target}?watch=1&resourceVersion={version}&timeoutSeconds=3"), &[], "").unwrap();
+    let rest =
+        api.begin("GET", &format!("{target}?watch=1&resourceVersion={version}&timeoutSeconds=3"), &[], "").unwrap();
     seen.extend(events(rest).iter().map(|event| event["object"]["metadata"]["name"].as_str().unwrap().to_owned()));
     seen.retain(|name| name != "kube-root-ca.crt");
     let made: Vec<String> = (0..4).flat_map(|round| (0..5).map(move |number| format!("m{round}-{number}"))).collect();
@@ -118,7 +119,15 @@ fn behind_a_relay(bed: &Bed) -> (Stand, Relay) {
     let mut stand = Stand::hub_only(&bed.binaries, &options);
     let relay = Relay::start(stand.hub.agents_port);
     let leash = bed.binaries.leash();
-    let agent = AgentProcess::start_through(&Bed::programs(), &leash, &stand.hub, relay.port, CLUSTER, &bed.plane.kubeconfig_path(), "");
+    let agent = AgentProcess::start_through(
+        &Bed::programs(),
+        &leash,
+        &stand.hub,
+        relay.port,
+        CLUSTER,
+        &bed.plane.kubeconfig_path(),
+        "",
+    );
     stand.agent = Some(agent.unwrap());
     wait_until("both lanes are up", PATIENCE, || {
         let list: Value = serde_json::from_str(&stand.hub.flotilla_ok("admin", &["agents", "list", "-o", "json"])?)?;
@@ -134,7 +143,10 @@ fn events(mut watch: impl Read) -> Vec<Value> {
     let _ = watch.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     // Chunk sizes stand on lines of their own; an event that was cut in two is none.
-    text.lines().filter(|line| line.starts_with("{\"type\"")).filter_map(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .filter(|line| line.starts_with("{\"type\""))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 /// A TCP link that can be cut, or go silent.

@@ -60,8 +60,18 @@ fn an_object_is_made_changed_in_every_way_and_removed() {
     kubectl.feed("replace -f -", CONFIG.replace("blue", "red")).ok();
     assert_eq!(colour(), "red");
     kubectl.ok(["patch", "configmap", "settings", "--type=merge", "-p", r#"{"data":{"colour":"black"}}"#]);
-    kubectl.ok(["patch", "configmap", "settings", "--type=json", "-p", r#"[{"op":"add","path":"/data/size","value":"XL"}]"#]);
-    assert_eq!((colour().as_str(), kubectl.ok("get configmap settings -o jsonpath={.data.size}").as_str()), ("black", "XL"));
+    kubectl.ok([
+        "patch",
+        "configmap",
+        "settings",
+        "--type=json",
+        "-p",
+        r#"[{"op":"add","path":"/data/size","value":"XL"}]"#,
+    ]);
+    assert_eq!(
+        (colour().as_str(), kubectl.ok("get configmap settings -o jsonpath={.data.size}").as_str()),
+        ("black", "XL")
+    );
     kubectl.ok("label configmap settings tier=front");
     kubectl.ok("annotate configmap settings note=kept");
     assert!(kubectl.ok("get configmap -l tier=front -o name").contains("settings"));
@@ -123,7 +133,10 @@ fn a_deployment_is_scaled_restarted_and_rolled_back() {
     kubectl.ok("autoscale deployment/app --max=3");
     let wide = kubectl.ok("get pods -o wide");
     assert!(wide.contains("node1") && wide.contains("NOMINATED NODE"), "{wide}");
-    wait_until("events tell of it", PATIENCE, || Ok(kubectl.ok("events --for deployment/app").contains("ScalingReplicaSet"))).unwrap();
+    wait_until("events tell of it", PATIENCE, || {
+        Ok(kubectl.ok("events --for deployment/app").contains("ScalingReplicaSet"))
+    })
+    .unwrap();
     kubectl.ok("delete deployment/app --cascade=foreground --timeout=60s");
 }
 

@@ -79,7 +79,9 @@ fn paths_that_can_be_read_in_two_ways_are_refused() {
         assert!(!message.is_empty() && answer.header("x-request-id").is_some(), "{path}: {message}");
     }
     // The cluster's name is a name and nothing else.
-    for target in ["/k8s/clusters/%64ev-e2e/api", "/k8s/clusters/../clusters/dev-e2e/api", "/k8s/clusters//api", "/k8s/clusters/"] {
+    for target in
+        ["/k8s/clusters/%64ev-e2e/api", "/k8s/clusters/../clusters/dev-e2e/api", "/k8s/clusters//api", "/k8s/clusters/"]
+    {
         assert_eq!(api.get(target).status, 404, "{target}");
     }
     // Behind /proxy everything belongs to the application, as at the API server.
@@ -143,15 +145,22 @@ fn two_lengths_for_one_body_are_one_too_many() {
         "Transfer-Encoding: xchunked",
     ] {
         let mut stream = api.connect().unwrap();
-        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{lengths}\r\n\r\n0\r\n\r\n{inner}");
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{lengths}\r\n\r\n0\r\n\r\n{inner}"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.sock.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut text = Vec::new();
         let _ = stream.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text);
-        // Transfer-Encoding wins over Content-Length (RFC 9112 section 6.3) or the request is refused. Whatever it is,
-        // what follows is read as a request only if the whole of it was framed without doubt.
-        assert!(text.is_empty() || text.starts_with("HTTP/1.1 400") || lengths.starts_with("Content-Length: 5\r\nTransfer"), "{lengths}: {text:.300}");
+        // Beside a length, chunks win (RFC 9112 section 6.3) and both requests are whole; all else is refused, and
+        // nothing behind it is read as a request.
+        let (first, answers) = (text.split("\r\n").next().unwrap_or_default(), text.matches("HTTP/1.1 ").count());
+        let framed = lengths.ends_with("5\r\nTransfer-Encoding: chunked") && first == "HTTP/1.1 200 OK";
+        assert!(
+            framed || answers == 0 || (first == "HTTP/1.1 400 Bad Request" && answers == 1),
+            "{lengths}: {text:.300}"
+        );
     }
 }
 
@@ -159,7 +168,9 @@ fn two_lengths_for_one_body_are_one_too_many() {
 fn something_that_is_no_http_gets_no_further_than_the_door() {
     let hub = &bed().stand.hub;
     for port in [hub.people_port, hub.agents_port] {
-        for bytes in [&b"\x16\x03\x01\xff\xff garbage"[..], b"\x00\x01\x02\x03", b"SSH-2.0-x\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
+        for bytes in
+            [&b"\x16\x03\x01\xff\xff garbage"[..], b"\x00\x01\x02\x03", b"SSH-2.0-x\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+        {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             stream.write_all(bytes).unwrap();

@@ -47,7 +47,10 @@ fn mistakes_in_the_agents_file_are_named() {
         ("central: {ulr: \"https://x:1\"}", &["central.ulr", "central.url"][..]),
         ("central: {url: \"http://x:1\"}\ncluster: {name: a}", &["central.url", "https"]),
         ("central: {url: \"https://x:1\"}\ncluster: {name: A/b}", &["cluster.name"]),
-        ("heartbeat: {interval_seconds: often}\ncentral: {url: \"https://x:1\"}\ncluster: {name: a}", &["heartbeat.interval_seconds"]),
+        (
+            "heartbeat: {interval_seconds: often}\ncentral: {url: \"https://x:1\"}\ncluster: {name: a}",
+            &["heartbeat.interval_seconds"],
+        ),
         ("central: {url: \"https://x:1\", token: hunter2}\ncluster: {name: a}", &["central.token"]),
     ] {
         let said = refused(&program, &[], text);

@@ -18,8 +18,10 @@ fn target(cluster: &str, path: &str) -> String {
 #[test]
 fn an_agent_that_stops_reading_costs_only_its_own_cluster() {
     let bed = bed();
-    let direct = format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {:?}}}]\n", bed.plane.kubeconfig_path());
-    let options = flotilla_harness::HubOptions { extra: format!("{direct}gateway: {{timeout: 3s}}\n"), ..Default::default() };
+    let direct =
+        format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {:?}}}]\n", bed.plane.kubeconfig_path());
+    let options =
+        flotilla_harness::HubOptions { extra: format!("{direct}gateway: {{timeout: 3s}}\n"), ..Default::default() };
     let mut stand = Stand::hub_only(&bed.binaries, &options);
     stand.agent = Some(stand.enrol(&bed.binaries, CLUSTER, &bed.plane.kubeconfig_path(), ""));
     stand.hub.wait_connected(CLUSTER, PATIENCE).unwrap();
@@ -46,7 +48,10 @@ fn an_agent_that_stops_reading_costs_only_its_own_cluster() {
         }
         for thread in stuck {
             let (status, after) = thread.join().unwrap();
-            assert!((status == 504 || status == 503) && after < DEADLINE + Duration::from_secs(3), "{status} after {after:?}");
+            assert!(
+                (status == 504 || status == 503) && after < DEADLINE + Duration::from_secs(3),
+                "{status} after {after:?}"
+            );
         }
     });
     let message = api.get(&target(CLUSTER, namespaces));
@@ -89,7 +94,9 @@ fn clients_that_stop_reading_slow_nobody() {
 fn make_large_objects(plane: &ControlPlane, namespace: &str) {
     for number in 0..5 {
         let value = "x".repeat(1_000_000);
-        let object = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: large-{number}, namespace: {namespace}}}, data: {{x: {value}}}}}");
+        let object = format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: large-{number}, namespace: {namespace}}}, data: {{x: {value}}}}}"
+        );
         plane.apply(&object).unwrap();
     }
 }

@@ -17,7 +17,8 @@ fn a_request_under_way_is_finished() {
     let bed = bed();
     // An API server that takes a second; the hub's drain in tests is two.
     let server = slow_api_server(Duration::from_secs(1));
-    let mut stand = Stand::hub_only(&bed.binaries, &HubOptions { extra: server.as_cluster("slow"), ..HubOptions::default() });
+    let mut stand =
+        Stand::hub_only(&bed.binaries, &HubOptions { extra: server.as_cluster("slow"), ..HubOptions::default() });
     let api = Api::admin(&stand.hub);
     let mut under_way = api.begin("GET", "/k8s/clusters/slow/api/v1/pods", &[], "").unwrap();
     wait_until("the cluster was asked", PATIENCE, || Ok(server.asked() > 0)).unwrap();
@@ -36,7 +37,8 @@ fn a_request_under_way_is_finished() {
 fn readiness_says_that_the_hub_is_stopping() {
     let bed = bed();
     let server = slow_api_server(Duration::from_millis(1500));
-    let mut stand = Stand::hub_only(&bed.binaries, &HubOptions { extra: server.as_cluster("slow"), ..HubOptions::default() });
+    let mut stand =
+        Stand::hub_only(&bed.binaries, &HubOptions { extra: server.as_cluster("slow"), ..HubOptions::default() });
     let api = Api::admin(&stand.hub);
     assert_eq!(api.get("/readyz").status, 200);
     let mut under_way = api.begin("GET", "/k8s/clusters/slow/api/v1/pods", &[], "").unwrap();
@@ -104,7 +106,11 @@ fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let dir = bed.stand.scratch("taken");
-    std::fs::write(dir.join("central.yaml"), format!("server: {{http_port: {port}}}\ndata_dir: {:?}\n", dir.join("data"))).unwrap();
+    std::fs::write(
+        dir.join("central.yaml"),
+        format!("server: {{http_port: {port}}}\ndata_dir: {:?}\n", dir.join("data")),
+    )
+    .unwrap();
     let mut command = std::process::Command::new(Bed::programs().flotilla);
     command.args(["hub", "--config"]).arg(dir.join("central.yaml")).env("HOME", &dir);
     let said = crate::commands::run(command, b"").refused();

@@ -30,7 +30,16 @@ fn logs_are_read_and_followed() {
 fn a_followed_log_ends_with_its_container() {
     let Some(bed) = bed_with_node("a followed log ends with its container") else { return };
     let kubectl = bed.namespace("job");
-    kubectl.ok(["run", "brief", "--restart=Never", "--image=flotilla.test/busybox:1", "--", "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 1; done"]);
+    kubectl.ok([
+        "run",
+        "brief",
+        "--restart=Never",
+        "--image=flotilla.test/busybox:1",
+        "--",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo line $i; sleep 1; done",
+    ]);
     kubectl.ok("wait --for=jsonpath={.status.phase}=Running pod/brief --timeout=60s");
     let mut follow = kubectl.start("logs -f brief");
     assert_eq!(follow.wait(Duration::from_secs(30)), 0);
@@ -101,7 +110,17 @@ fn attach_talks_to_the_program_that_runs() {
 fn a_debug_container_sees_the_pod() {
     let Some(bed) = bed_with_node("a debug container sees the pod") else { return };
     let kubectl = bed.web("debug");
-    kubectl.ok(["debug", "web", "--image=flotilla.test/busybox:1", "-c", "probe", "--", "sh", "-c", "wget -q -O - http://127.0.0.1:8080/"]);
+    kubectl.ok([
+        "debug",
+        "web",
+        "--image=flotilla.test/busybox:1",
+        "-c",
+        "probe",
+        "--",
+        "sh",
+        "-c",
+        "wget -q -O - http://127.0.0.1:8080/",
+    ]);
     kubectl.ok("wait pod/web --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.reason}=Completed --timeout=60s");
     assert_eq!(kubectl.ok("logs web -c probe"), "hello\n");
 }

@@ -23,14 +23,26 @@ fn forged_tokens_are_refused_all_alike() {
         ("nothing".to_owned(), "x".to_owned()),
         ("alg none".into(), unsigned(json!({"alg": "none", "typ": "at+jwt", "kid": kid}))),
         ("alg None".into(), unsigned(json!({"alg": "None", "typ": "at+jwt", "kid": kid}))),
-        ("alg none, signature kept".into(), format!("{}{signature}", unsigned(json!({"alg": "none", "typ": "at+jwt", "kid": kid})))),
+        (
+            "alg none, signature kept".into(),
+            format!("{}{signature}", unsigned(json!({"alg": "none", "typ": "at+jwt", "kid": kid}))),
+        ),
         ("no signature".into(), format!("{head}.{body}.")),
         ("no signature part".into(), format!("{head}.{body}")),
-        ("another subject".into(), tampered(head, &claims, "sub", &json!("00000000-0000-4000-8000-000000000000"), signature)),
+        (
+            "another subject".into(),
+            tampered(head, &claims, "sub", &json!("00000000-0000-4000-8000-000000000000"), signature),
+        ),
         ("a longer life".into(), tampered(head, &claims, "exp", &json!(4_000_000_000_u64), signature)),
         ("a changed signature".into(), format!("{head}.{body}.{}", flipped(signature))),
-        ("another kid".into(), format!("{}.{body}.{signature}", encoded(&json!({"alg": "RS256", "typ": "at+jwt", "kid": "other"})))),
-        ("another type".into(), format!("{}.{body}.{signature}", encoded(&json!({"alg": "RS256", "typ": "JWT", "kid": kid})))),
+        (
+            "another kid".into(),
+            format!("{}.{body}.{signature}", encoded(&json!({"alg": "RS256", "typ": "at+jwt", "kid": "other"}))),
+        ),
+        (
+            "another type".into(),
+            format!("{}.{body}.{signature}", encoded(&json!({"alg": "RS256", "typ": "JWT", "kid": kid}))),
+        ),
         ("far too long".into(), format!("{head}.{}.{signature}", "a".repeat(6000))),
     ];
     forged.extend(signed_with_the_public_key(&api, kid, &claims));
@@ -49,16 +61,31 @@ fn forged_tokens_are_refused_all_alike() {
 /// have it at hand.
 fn signed_with_the_public_key(api: &Api, kid: &str, claims: &Value) -> Vec<(String, String)> {
     let jwks = api.get("/.well-known/jwks.json").json();
-    let key = jwks["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).expect("the signing key is published").clone();
+    let key = jwks["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["kid"] == kid)
+        .expect("the signing key is published")
+        .clone();
     assert!(key.get("d").is_none(), "only its public half: {key}");
     let modulus = URL_SAFE_NO_PAD.decode(key["n"].as_str().unwrap()).unwrap();
     let exponent = URL_SAFE_NO_PAD.decode(key["e"].as_str().unwrap()).unwrap();
     let der = public_key_der(&modulus, &exponent);
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", wrapped(&STANDARD.encode(&der)));
-    let forms = [("PEM", pem.clone().into_bytes()), ("PEM, trimmed", pem.trim().into()), ("DER", der), ("modulus", modulus), ("JWK", key.to_string().into_bytes())];
+    let forms = [
+        ("PEM", pem.clone().into_bytes()),
+        ("PEM, trimmed", pem.trim().into()),
+        ("DER", der),
+        ("modulus", modulus),
+        ("JWK", key.to_string().into_bytes()),
+    ];
     let sign = |(form, secret): (&str, Vec<u8>)| {
         let header = Header { typ: Some("at+jwt".into()), kid: Some(kid.into()), ..Header::new(Algorithm::HS256) };
-        (format!("HS256 with the public key as {form}"), jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(&secret)).unwrap())
+        (
+            format!("HS256 with the public key as {form}"),
+            jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(&secret)).unwrap(),
+        )
     };
     forms.into_iter().map(sign).collect()
 }
@@ -77,7 +104,10 @@ fn signed_with_a_key_of_my_own(kid: &str, claims: &Value) -> Vec<(String, String
 #[test]
 fn a_token_ends_when_it_says_and_a_logout_ends_it_before() {
     let bed = bed();
-    let stand = Stand::hub_only(&bed.binaries, &flotilla_harness::HubOptions { extra: "auth: {token_expiry: 10s}\n".into(), ..Default::default() });
+    let stand = Stand::hub_only(
+        &bed.binaries,
+        &flotilla_harness::HubOptions { extra: "auth: {token_expiry: 10s}\n".into(), ..Default::default() },
+    );
     let old = Api::admin(&stand.hub);
     assert_eq!(old.get("/api/whoami").status, 200);
     // The command line renews by itself before the token ends; plain HTTP does not. Clocks may differ by 5 s.
@@ -95,7 +125,8 @@ fn a_token_ends_when_it_says_and_a_logout_ends_it_before() {
 fn a_refresh_token_that_is_used_twice_ends_the_session() {
     let bed = bed();
     bed.stand.hub.add_user("rita@example.com", &["viewer"]).unwrap();
-    let password = bed.stand.hub.flotilla_ok("admin", &["users", "reset-password", "rita@example.com", "-o", "json"]).unwrap();
+    let password =
+        bed.stand.hub.flotilla_ok("admin", &["users", "reset-password", "rita@example.com", "-o", "json"]).unwrap();
     let password: Value = serde_json::from_str(&password).unwrap();
     let api = Api::anonymous(&bed.stand.hub);
     let first = api.post("/auth/login", &json!({"email": "rita@example.com", "password": password["password"]})).json();

@@ -166,6 +166,7 @@ async fn an_enrolment_outlives_restarts_and_the_manifest_applied_again() {
     let other = cluster.manifest.replace(&hub.token, &Hub::start(Duration::from_secs(3600)).await.token);
     cluster.plane.apply(&other).unwrap();
     assert_eq!(cluster.kept(), kept);
+    assert_ne!(cluster.environment()["AGENT_TOKEN"], hub.token);
 
     // What others put beside it stays too, whoever writes next.
     cluster.plane.kubectl_ok(&["label", "secret", SECRET, "-n", NAMESPACE, "team=platform"]).unwrap();

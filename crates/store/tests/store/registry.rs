@@ -75,6 +75,12 @@ async fn an_enrolment_token_is_spent_once(bed: Bed) {
     assert_eq!(spent.into_iter().filter(|spent| *spent).count(), 1);
     assert_eq!(here.forget_enrolment_tokens(99).await.unwrap(), 0);
     assert_eq!(here.forget_enrolment_tokens(100).await.unwrap(), 1);
+
+    let soon = flotilla_types::time::now_ms() + 60_000;
+    here.create_enrolment_token(&[3; 32], "dev", soon, None).await.unwrap();
+    assert_eq!(there.void_enrolment_tokens("prod").await.unwrap(), 0);
+    assert_eq!(there.void_enrolment_tokens("dev").await.unwrap(), 1);
+    assert!(!here.redeem_enrolment_token(&[3; 32], "dev", soon - 1).await.unwrap(), "revoked before it was spent");
 }
 
 async fn agents_come_and_go(bed: Bed) {

@@ -86,9 +86,8 @@ pub fn client_config(
 /// # Errors
 /// The TLS library refuses its own defaults.
 pub fn pinned_ca_client_config() -> Result<ClientConfig, PkiError> {
-    let provider = provider();
-    let verifier = Arc::new(Unverified { provider: provider.clone() });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = Arc::new(AnyCertificate::default());
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
@@ -135,13 +134,19 @@ fn native_roots() -> Result<RootCertStore, PkiError> {
     Ok(store)
 }
 
-/// Believes any certificate, but checks that the server holds its key.
+/// Believes any certificate, but still demands proof that the server holds its key. Whoever uses it says so loudly.
 #[derive(Debug)]
-struct Unverified {
+pub struct AnyCertificate {
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Unverified {
+impl Default for AnyCertificate {
+    fn default() -> Self {
+        Self { provider: provider() }
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
