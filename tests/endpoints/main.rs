@@ -4,6 +4,8 @@
 //! The rules: nobody gets 401 everywhere but on open routes; somebody without rights gets 403 on administrators'
 //! routes, 404 on clusters that he cannot see, and never a 401 or 403 on what everyone signed in may do.
 
+mod attacks;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};

@@ -200,7 +200,12 @@ fn command(program: &Path, home: &Path, port: u16, arguments: &[String]) -> Resu
     let own = std::env::current_exe().map_err(|error| ApiError::internal(&error))?;
     let mut command = Command::new(own);
     command.arg(SANDBOX_COMMAND).arg(program).arg(home).arg(port.to_string()).arg("--").args(arguments);
-    command.env_clear().env("HOME", home).env("TMPDIR", home).env("KUBECONFIG", home.join("kubeconfig")).env("TZ", "UTC");
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("TMPDIR", home)
+        .env("KUBECONFIG", home.join("kubeconfig"))
+        .env("TZ", "UTC");
     command.env("KUBECTL_EXTERNAL_DIFF", format!("{DIFF} -u -N"));
     command.current_dir(home).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     Ok(command)

@@ -55,8 +55,10 @@ fn the_proxy_subresource_carries_http() {
 }
 
 fn proxy_command(bed: &Bed, kubectl: &Kubectl) {
-    let (port, _proxy) = listening(kubectl, "proxy --port=0");
-    assert!(get(port, "/version").contains("gitVersion"));
+    // Without the flag kubectl leaves out the path of the kubeconfig's server, here as with any other gateway.
+    let (port, _proxy) = listening(kubectl, "proxy --port=0 --append-server-path");
+    let version = get(port, "/version");
+    assert!(version.contains("gitVersion"), "{version}");
     let pods = get(port, &format!("/api/v1/namespaces/{}/pods", kubectl.namespace()));
     assert!(pods.contains("\"web\""), "{pods}");
     assert!(get(port, "/api/v1/nodes").contains(bed.node_name()));

@@ -289,13 +289,17 @@ async fn json<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiE
 /// Notes that an agent lives and what it says of its cluster.
 ///
 /// # Errors
-/// `metadata` is too large, or the store does not answer.
+/// The agent is revoked, `metadata` is too large, or the store does not answer.
 pub async fn heartbeat(
     hub: &Hub,
     agent: &Agent,
     metadata: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<(), ApiError> {
     check_metadata(metadata)?;
+    // The connection may be older than a revocation.
+    if hub.store.agent(agent.id).await?.is_none_or(|now| now.revoked_at_ms.is_some()) {
+        return Err(revoked());
+    }
     hub.store.touch_agents(&[(agent.id, now_ms())]).await?;
     hub.store.touch_clusters(&[(agent.cluster_id, now_ms())]).await?;
     if !metadata.is_empty() {
