@@ -11,12 +11,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// An API server that answers every request with a redirect to where its header `x-lead-to` says.
-fn redirecting() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+fn redirecting() -> std::io::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
+        for mut stream in listener.incoming().flatten() {
             let mut head = Vec::new();
             let mut byte = [0u8; 1];
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
@@ -30,7 +29,7 @@ fn redirecting() -> u16 {
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-    port
+    Ok(port)
 }
 
 #[tokio::test]
@@ -40,7 +39,7 @@ async fn a_cluster_cannot_send_its_callers_elsewhere() {
     let kubeconfig = json!({
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{}", redirecting())}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{}", redirecting().unwrap())}}],
     });
     let body = json!({"name": "hostile", "kubeconfig": kubeconfig.to_string()});
     let made = fixture.call(Method::POST, "/api/clusters", Some(&token), Some(body)).await.unwrap();

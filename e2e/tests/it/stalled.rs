@@ -1,15 +1,21 @@
 //! Those who stop: an agent that does not read, clients that do not read, and everyone else, who must not notice.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use flotilla_testbed::{ControlPlane, wait_until};
 use nix::sys::signal::Signal;
 
 use crate::bed::{CLUSTER, DIRECT, PATIENCE, Stand, bed};
-use crate::http::Api;
+use crate::http::{Api, read_answer};
 
 /// The hub's deadline in these tests.
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Lists that are asked for and not read, and how large each is, in megabytes: more than two kernels' buffers hold.
+const UNREAD: usize = 30;
+const LARGE: usize = 20;
+const OPEN_STREAMS: &str = "flotilla_cluster_open_streams ";
 
 fn target(cluster: &str, path: &str) -> String {
     format!("/k8s/clusters/{cluster}{path}")
@@ -70,11 +76,12 @@ fn clients_that_stop_reading_slow_nobody() {
     let api = Api::admin(&stand.hub);
     let list = target(CLUSTER, &format!("/api/v1/namespaces/{namespace}/configmaps"));
     let size = api.get(&list).body.len();
-    assert!(size > 4_000_000, "more than any buffer on the way: {size}");
+    assert!(size > LARGE * 1_000_000);
 
     let before = resident(stand.hub.process().unwrap().pid());
-    let unread: Vec<_> = (0..50).map(|_| api.begin("GET", &list, &[], "").unwrap()).collect();
-    std::thread::sleep(Duration::from_secs(2));
+    let unread: Vec<_> = (0..UNREAD).map(|_| api.begin("GET", &list, &[], "").unwrap()).collect();
+    // Not merely sent: each has its answer begun at the hub, and none is through, as kernels would let a small one be.
+    wait_until("all are under way", PATIENCE, || Ok(open_streams(stand.hub.metrics_port) == UNREAD)).unwrap();
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let asked = Instant::now();
@@ -82,7 +89,12 @@ fn clients_that_stop_reading_slow_nobody() {
         slowest = slowest.max(asked.elapsed());
     }
     let grown = resident(stand.hub.process().unwrap().pid()).saturating_sub(before);
-    println!("beside 50 unread lists of {size} bytes: slowest small read {slowest:?}, hub grown by {} MB", grown >> 20);
+    assert_eq!(open_streams(stand.hub.metrics_port), UNREAD, "and they still are");
+    println!(
+        "beside {UNREAD} unread lists of {} MB: slowest small read {slowest:?}, hub grown by {} MB",
+        size >> 20,
+        grown >> 20
+    );
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     // A whole copy of each would be ten times as much.
     assert!(grown < 60 << 20, "the hub grew by {grown} bytes");
@@ -90,9 +102,18 @@ fn clients_that_stop_reading_slow_nobody() {
     assert_eq!(api.get(&list).body.len(), size);
 }
 
-/// About 5 MB in five objects.
+/// What the hub's metrics say of open streams.
+fn open_streams(port: u16) -> usize {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let text = read_answer(&mut stream).unwrap().text();
+    let line = text.lines().find(|line| line.starts_with(OPEN_STREAMS)).unwrap_or_else(|| panic!("no gauge: {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Objects of a megabyte each.
 fn make_large_objects(plane: &ControlPlane, namespace: &str) {
-    for number in 0..5 {
+    for number in 0..LARGE {
         let value = "x".repeat(1_000_000);
         let object = format!(
             "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: large-{number}, namespace: {namespace}}}, data: {{x: {value}}}}}"

@@ -47,7 +47,7 @@ pub fn service(hub: Arc<Hub>, agent: Option<Agent>) -> AgentServiceServer<Servic
 impl AgentService for Service {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         let context = context(&request)?;
-        within(deadline(&request), self.register_agent(request, context)).await
+        Box::pin(within(deadline(&request), self.register_agent(request, context))).await
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {

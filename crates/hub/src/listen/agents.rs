@@ -139,7 +139,11 @@ impl Peer {
 
 /// gRPC is told from HTTP by its content type, so that both may come over HTTP/2.
 async fn http(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
-    let grpc = tonic::service::Routes::new(crate::grpc::service(Arc::clone(&hub), peer.agent.clone().map(|certified| certified.agent))).prepare();
+    let grpc = tonic::service::Routes::new(crate::grpc::service(
+        Arc::clone(&hub),
+        peer.agent.clone().map(|certified| certified.agent),
+    ))
+    .prepare();
     let begun = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&begun);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -326,7 +330,9 @@ fn connect(hub: &Arc<Hub>, mut request: Request<Incoming>, agent: Certified) -> 
     tokio::spawn(async move {
         match upgraded.await {
             Ok(io) => turn(&hub, TokioIo::new(io), Ok(agent)).await,
-            Err(error) => tracing::debug!(%error, cluster = agent.agent.cluster, "an agent left before its tunnel was up"),
+            Err(error) => {
+                tracing::debug!(%error, cluster = agent.agent.cluster, "an agent left before its tunnel was up")
+            }
         }
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, TUNNEL_PROTOCOL)];

@@ -24,9 +24,7 @@ use flotilla_cluster::Body;
 use flotilla_types::id::RequestId;
 use flotilla_types::problem::Code;
 use futures_util::FutureExt;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use tower::ServiceExt;
 
