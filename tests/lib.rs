@@ -53,7 +53,8 @@ impl Fixture {
     /// # Errors
     /// The hub cannot be reached.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<Response> {
-        self.call(Method::POST, "/auth/login", None, Some(serde_json::json!({"email": email, "password": password}))).await
+        self.call(Method::POST, "/auth/login", None, Some(serde_json::json!({"email": email, "password": password})))
+            .await
     }
 
     /// The access token of the first administrator.

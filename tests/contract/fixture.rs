@@ -32,7 +32,8 @@ fn start() -> Result<World> {
     let cluster = ControlPlane::start(&binaries, Options::new(CLUSTER))?;
     cluster.apply(TIER_BINDINGS)?;
     let fixture = Fixture::start(&HubOptions { kubectl: Some(binaries.kubectl()), ..HubOptions::default() })?;
-    let agent = AgentProcess::start(&fixture.programs, &fixture.leash, &fixture.hub, CLUSTER, &cluster.kubeconfig_path(), "")?;
+    let agent =
+        AgentProcess::start(&fixture.programs, &fixture.leash, &fixture.hub, CLUSTER, &cluster.kubeconfig_path(), "")?;
     fixture.hub.wait_connected(CLUSTER, Duration::from_secs(60))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let token = runtime.block_on(fixture.admin_token())?;

@@ -18,7 +18,8 @@ async fn one_router_under_all_its_names() -> Result<()> {
     }
     for path in ["/auth/login", "/v1/auth/login", "/api/auth/login", "/v1/api/auth/login", "/api/v1/auth/login"] {
         let body = json!({"email": world.fixture.hub.email, "password": world.fixture.hub.password});
-        let answer: Value = world.fixture.call(Method::POST, path, None, Some(body)).await?.error_for_status()?.json().await?;
+        let answer: Value =
+            world.fixture.call(Method::POST, path, None, Some(body)).await?.error_for_status()?.json().await?;
         assert!(answer["token"].is_string(), "{path}");
     }
     Ok(())
@@ -31,7 +32,10 @@ async fn errors_are_problem_details() -> Result<()> {
     let id = response.headers()["x-request-id"].to_str()?.to_owned();
     let problem: Value = response.json().await?;
     assert_eq!(keys(&problem), ["code", "detail", "request_id", "status", "title", "type"]);
-    assert_eq!((&problem["status"], &problem["request_id"], &problem["code"]), (&json!(401), &json!(id), &json!("unauthenticated")));
+    assert_eq!(
+        (&problem["status"], &problem["request_id"], &problem["code"]),
+        (&json!(401), &json!(id), &json!("unauthenticated"))
+    );
     Ok(())
 }
 
@@ -41,14 +45,19 @@ async fn kubernetes_paths_answer_with_a_status_object() -> Result<()> {
     let response = world.fixture.call(Method::GET, "/k8s/clusters/nowhere/api", Some(world.token()), None).await?;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let status: Value = response.json().await?;
-    assert_eq!((&status["kind"], &status["apiVersion"], &status["status"], &status["code"]), (&json!("Status"), &json!("v1"), &json!("Failure"), &json!(404)));
+    assert_eq!(
+        (&status["kind"], &status["apiVersion"], &status["status"], &status["code"]),
+        (&json!("Status"), &json!("v1"), &json!("Failure"), &json!(404))
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_response_carries_a_request_id() -> Result<()> {
     let world = world();
-    let send = |id: &str| world.fixture.client.get(format!("{}/healthz", world.fixture.hub.url())).header("X-Request-Id", id).send();
+    let send = |id: &str| {
+        world.fixture.client.get(format!("{}/healthz", world.fixture.hub.url())).header("X-Request-Id", id).send()
+    };
     assert_eq!(send("my-id.1").await?.headers()["x-request-id"], "my-id.1");
     let long = "x".repeat(65);
     for bad in ["no spaces", long.as_str(), "semi;colon"] {

@@ -11,7 +11,9 @@ use crate::fixture::{CLUSTER, keys, world};
 
 fn claims(token: &str) -> Result<(Value, Value)> {
     use base64::Engine;
-    let decode = |part: &str| -> Result<Value> { Ok(serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part)?)?) };
+    let decode = |part: &str| -> Result<Value> {
+        Ok(serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part)?)?)
+    };
     let mut parts = token.split('.');
     Ok((decode(parts.next().context("no header")?)?, decode(parts.next().context("no claims")?)?))
 }
@@ -26,7 +28,9 @@ async fn login_answers_with_an_rs256_token() -> Result<()> {
     let (header, claims) = claims(answer["token"].as_str().context("no token")?)?;
     assert_eq!(header["alg"], "RS256");
     let keys: Value = world().fixture.call(Method::GET, "/.well-known/jwks.json", None, None).await?.json().await?;
-    let known = keys["keys"].as_array().is_some_and(|keys| keys.iter().any(|key| key["kid"] == header["kid"] && key["kty"] == "RSA"));
+    let known = keys["keys"]
+        .as_array()
+        .is_some_and(|keys| keys.iter().any(|key| key["kid"] == header["kid"] && key["kty"] == "RSA"));
     assert!(known, "the signing key is published: {keys}");
     assert!(claims["exp"].as_i64() > claims["iat"].as_i64());
     Ok(())
@@ -63,7 +67,8 @@ async fn refresh_rotates_and_reuse_ends_the_session() -> Result<()> {
     let fixture = &world().fixture;
     let password = fixture.hub.add_user("refresh@example.com", &[])?;
     let first: Value = fixture.sign_in("refresh@example.com", &password).await?.json().await?;
-    let refresh = |token: Value| fixture.call(Method::POST, "/auth/refresh", None, Some(json!({"refresh_token": token})));
+    let refresh =
+        |token: Value| fixture.call(Method::POST, "/auth/refresh", None, Some(json!({"refresh_token": token})));
     let second: Value = refresh(first["refresh_token"].clone()).await?.error_for_status()?.json().await?;
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     let token = second["token"].as_str().context("no token")?;
@@ -86,7 +91,10 @@ async fn refresh_rotates_and_reuse_ends_the_session() -> Result<()> {
 async fn clusters_lists_what_the_caller_may_reach() -> Result<()> {
     let world = world();
     let answer = world.ok(Method::GET, "/clusters", None).await?;
-    let cluster = answer["clusters"].as_array().and_then(|all| all.iter().find(|one| one["name"] == CLUSTER)).context("the cluster")?;
+    let cluster = answer["clusters"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["name"] == CLUSTER))
+        .context("the cluster")?;
     for key in ["id", "name", "status", "last_seen", "metadata"] {
         assert!(!cluster[key].is_null(), "{key} in {cluster}");
     }
@@ -103,7 +111,11 @@ async fn clusters_lists_what_the_caller_may_reach() -> Result<()> {
 async fn exec_runs_kubectl_without_reach_into_the_hub() -> Result<()> {
     let world = world();
     let clusters = world.ok(Method::GET, "/clusters", None).await?;
-    let id = clusters["clusters"].as_array().and_then(|all| all.iter().find(|one| one["name"] == CLUSTER)).context("the cluster")?["id"].clone();
+    let id = clusters["clusters"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["name"] == CLUSTER))
+        .context("the cluster")?["id"]
+        .clone();
     let path = format!("/clusters/{}/exec", id.as_str().context("id")?);
     let run = |command: Value| world.ok(Method::POST, &path, Some(command));
 
@@ -128,7 +140,8 @@ async fn exec_runs_kubectl_without_reach_into_the_hub() -> Result<()> {
         json!(["plugin", "list"]),
         json!(["hack"]),
     ] {
-        let answer = world.fixture.call(Method::POST, &path, Some(world.token()), Some(json!({"command": command}))).await?;
+        let answer =
+            world.fixture.call(Method::POST, &path, Some(world.token()), Some(json!({"command": command}))).await?;
         assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY, "{command}");
     }
     Ok(())
@@ -137,17 +150,27 @@ async fn exec_runs_kubectl_without_reach_into_the_hub() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn users_are_the_administrators() -> Result<()> {
     let world = world();
-    let made = world.ok(Method::POST, "/users", Some(json!({"email": "Made@Example.com", "password": "a long enough password"}))).await?;
+    let made = world
+        .ok(Method::POST, "/users", Some(json!({"email": "Made@Example.com", "password": "a long enough password"})))
+        .await?;
     assert_eq!(made["user"]["email"], "made@example.com");
     let id = made["user"]["id"].as_str().context("id")?;
     let changed = world.ok(Method::PUT, &format!("/users/{id}/roles"), Some(json!({"roles": ["viewer"]}))).await?;
     assert_eq!(changed["roles"], json!(["viewer"]));
     let listed = world.ok(Method::GET, "/users", None).await?;
-    assert!(listed["users"].as_array().is_some_and(|all| all.iter().any(|user| user["id"] == id && user["roles"] == json!(["viewer"]))));
-    let unknown = world.fixture.call(Method::PUT, &format!("/users/{id}/roles"), Some(world.token()), Some(json!({"roles": ["nope"]}))).await?;
+    assert!(
+        listed["users"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|user| user["id"] == id && user["roles"] == json!(["viewer"])))
+    );
+    let unknown = world
+        .fixture
+        .call(Method::PUT, &format!("/users/{id}/roles"), Some(world.token()), Some(json!({"roles": ["nope"]})))
+        .await?;
     assert_eq!(unknown.status(), StatusCode::UNPROCESSABLE_ENTITY);
 
-    let answer: Value = world.fixture.sign_in("made@example.com", "a long enough password").await?.error_for_status()?.json().await?;
+    let answer: Value =
+        world.fixture.sign_in("made@example.com", "a long enough password").await?.error_for_status()?.json().await?;
     let token = answer["token"].as_str().context("token")?;
     for (method, path, body) in [
         (Method::GET, "/users".to_owned(), None),
@@ -183,10 +206,16 @@ async fn roles_come_from_the_database_with_cluster_wildcards() -> Result<()> {
     };
     // The hub's policy allows it; the cluster's own RBAC then refuses, because nothing is bound to this role there.
     let allowed: Value = get("/api/v1/pods").await?.json().await?;
-    assert!(allowed["message"].as_str().is_some_and(|text| text.contains("wild@example.com") && !text.contains("hub")), "{allowed}");
+    assert!(
+        allowed["message"].as_str().is_some_and(|text| text.contains("wild@example.com") && !text.contains("hub")),
+        "{allowed}"
+    );
     let denied: Value = get("/api/v1/configmaps").await?.json().await?;
     assert_eq!((&denied["code"], &denied["reason"]), (&json!(403), &json!("Forbidden")));
-    assert!(denied["message"].as_str().is_some_and(|text| text.contains("contract-dev")), "the closest rule is named: {denied}");
+    assert!(
+        denied["message"].as_str().is_some_and(|text| text.contains("contract-dev")),
+        "the closest rule is named: {denied}"
+    );
     Ok(())
 }
 
@@ -227,7 +256,13 @@ async fn agent_sign_on_is_a_token_once() -> Result<()> {
         async move {
             let (csr, _key) = flotilla_tunnel::pki::new_csr(cluster)?;
             let url = format!("https://localhost:{}/api/agents/register", world.fixture.hub.agents_port);
-            let answer = world.fixture.client.post(url).json(&json!({"token": token, "cluster": cluster, "csr": csr})).send().await?;
+            let answer = world
+                .fixture
+                .client
+                .post(url)
+                .json(&json!({"token": token, "cluster": cluster, "csr": csr}))
+                .send()
+                .await?;
             let (status, mut body): (StatusCode, Value) = (answer.status(), answer.json().await?);
             body["request_id"] = Value::Null;
             Ok::<_, anyhow::Error>((status, body))
@@ -255,11 +290,17 @@ fn files_have_the_keys_of_the_source_document() -> Result<()> {
         "server:\n  http_port: 8080\n  grpc_port: 9090\ndatabase:\n  driver: postgres\n  url: postgres://user:pass@localhost/${CONTRACT_DB}\n\
          auth:\n  jwt_secret: \"your-secret-key-that-is-long\"\n  token_expiry: 24h\ntls:\n  enabled: true\n  cert_file: /etc/mk8s/tls.crt\n  key_file: /etc/mk8s/tls.key\n",
     )?;
-    let source = flotilla_settings::Source::new().prefix("FLOTILLA").file(&file).environment([("CONTRACT_DB".to_owned(), "mk8s".to_owned())]);
+    let source = flotilla_settings::Source::new()
+        .prefix("FLOTILLA")
+        .file(&file)
+        .environment([("CONTRACT_DB".to_owned(), "mk8s".to_owned())]);
     let config: Config = flotilla_settings::load(&source)?;
     config.check()?;
     assert_eq!((config.server.http_port, config.server.grpc_port), (8080, 9090));
-    assert_eq!(config.database.url.as_ref().map(flotilla_settings::Secret::expose), Some("postgres://user:pass@localhost/mk8s"));
+    assert_eq!(
+        config.database.url.as_ref().map(flotilla_settings::Secret::expose),
+        Some("postgres://user:pass@localhost/mk8s")
+    );
     assert_eq!(config.auth.token_expiry.0, Duration::from_secs(86_400));
     Ok(())
 }
@@ -268,7 +309,11 @@ fn files_have_the_keys_of_the_source_document() -> Result<()> {
 fn a_mistaken_key_or_type_is_named() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("central.yaml");
-    for (text, wanted) in [("server: {http_prot: 1}\n", "http_port"), ("server: {http_port: many}\n", "server.http_port"), ("auth: {token_expiry: soon}\n", "token_expiry")] {
+    for (text, wanted) in [
+        ("server: {http_prot: 1}\n", "http_port"),
+        ("server: {http_port: many}\n", "server.http_port"),
+        ("auth: {token_expiry: soon}\n", "token_expiry"),
+    ] {
         std::fs::write(&file, text)?;
         let source = flotilla_settings::Source::new().prefix("FLOTILLA").file(&file);
         let error = flotilla_settings::load::<Config>(&source).expect_err("a mistake").to_string();
@@ -280,11 +325,31 @@ fn a_mistaken_key_or_type_is_named() -> Result<()> {
 #[test]
 fn every_command_has_help_with_an_example() -> Result<()> {
     let hub = &world().fixture.hub;
-    for command in ["login", "logout", "clusters list", "clusters use", "kubectl", "k", "status", "clusters", "kubeconfig", "users", "roles", "agents", "audit", "hub", "completion", "credential"] {
+    for command in [
+        "login",
+        "logout",
+        "clusters list",
+        "clusters use",
+        "kubectl",
+        "k",
+        "status",
+        "clusters",
+        "kubeconfig",
+        "users",
+        "roles",
+        "agents",
+        "audit",
+        "hub",
+        "completion",
+        "credential",
+    ] {
         let mut words: Vec<&str> = command.split(' ').collect();
         words.push("--help");
         let help = hub.flotilla_ok("admin", &words)?;
-        assert!(help.contains("Example") && help.contains("flotilla "), "flotilla {command} --help has no example:\n{help}");
+        assert!(
+            help.contains("Example") && help.contains("flotilla "),
+            "flotilla {command} --help has no example:\n{help}"
+        );
     }
     Ok(())
 }
@@ -304,15 +369,21 @@ async fn the_tables_of_the_source_document() -> Result<()> {
     use flotilla_types::audit::AuditQuery;
     let world = world();
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "audited"}});
-    world.ok(Method::POST, &format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/default/configmaps"), Some(body)).await?;
+    world
+        .ok(Method::POST, &format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/default/configmaps"), Some(body))
+        .await?;
     let database = world.fixture.hub.dir().join("data/hub.db");
     let key = std::fs::read_to_string(world.fixture.hub.dir().join("data/seal.key"))?;
     let sealer = flotilla_store::Sealer::new(vec![flotilla_store::Kek::from_base64("file", &key)?])?;
-    let config = flotilla_store::DatabaseConfig { driver: flotilla_store::Driver::Sqlite, url: format!("sqlite://{}", database.display()) };
+    let config = flotilla_store::DatabaseConfig {
+        driver: flotilla_store::Driver::Sqlite,
+        url: format!("sqlite://{}", database.display()),
+    };
     let store = flotilla_store::Store::open(&config, sealer).await?;
     assert!(!store.list_users().await?.is_empty() && !store.list_clusters().await?.is_empty());
     // The outcome follows the answer; it may take a moment.
-    let query = AuditQuery { cluster: Some(CLUSTER.to_owned()), verb: Some("create".to_owned()), ..AuditQuery::default() };
+    let query =
+        AuditQuery { cluster: Some(CLUSTER.to_owned()), verb: Some("create".to_owned()), ..AuditQuery::default() };
     let mut rows = Vec::new();
     for _ in 0..50 {
         rows = store.audit_query(&query, None).await?.rows;

@@ -25,7 +25,9 @@ async fn channel(world: &'static World, identity: Option<(&str, &str)>) -> Resul
         let tls = tokio_rustls::TlsConnector::from(Arc::clone(&tls));
         async move {
             let name = rustls::pki_types::ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-            Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, TcpStream::connect(("127.0.0.1", port)).await?).await?))
+            Ok::<_, std::io::Error>(TokioIo::new(
+                tls.connect(name, TcpStream::connect(("127.0.0.1", port)).await?).await?,
+            ))
         }
     });
     Ok(Endpoint::from_static("http://localhost").connect_with_connector(connect).await?)
@@ -37,7 +39,12 @@ async fn register_then_heartbeat() -> Result<()> {
     let made = world.ok(Method::POST, "/api/agents/tokens", Some(json!({"cluster": "dev-grpc"}))).await?;
     let token = made["token"].as_str().context("token")?.to_owned();
     let (csr, key) = new_csr("dev-grpc")?;
-    let register = RegisterRequest { token, cluster_name: "dev-grpc".to_owned(), csr, metadata: [("agent_version".to_owned(), "9".to_owned())].into() };
+    let register = RegisterRequest {
+        token,
+        cluster_name: "dev-grpc".to_owned(),
+        csr,
+        metadata: [("agent_version".to_owned(), "9".to_owned())].into(),
+    };
     let mut anonymous = AgentServiceClient::new(channel(world, None).await?);
     let enrolment = anonymous.register(register.clone()).await?.into_inner();
     assert!(enrolment.certificate.contains("BEGIN CERTIFICATE") && enrolment.expires_at_unix_ms > 0);
@@ -49,13 +56,20 @@ async fn register_then_heartbeat() -> Result<()> {
     let mut agent = AgentServiceClient::new(channel(world, Some((&enrolment.certificate, &key))).await?);
     assert!(agent.heartbeat(beat()).await?.into_inner().interval_seconds > 0);
     let listed = world.ok(Method::GET, "/clusters", None).await?;
-    let cluster = listed["clusters"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "dev-grpc")).context("the cluster")?;
+    let cluster = listed["clusters"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["name"] == "dev-grpc"))
+        .context("the cluster")?;
     assert_eq!((&cluster["metadata"]["nodes"], &cluster["status"]), (&json!("3"), &json!("disconnected")));
     Ok(())
 }
 
 fn command(cluster: &str, words: &[&str]) -> CommandRequest {
-    CommandRequest { cluster: cluster.to_owned(), command: words.iter().map(|word| (*word).to_owned()).collect(), stdin: None }
+    CommandRequest {
+        cluster: cluster.to_owned(),
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        stdin: None,
+    }
 }
 
 fn as_person(command: CommandRequest, token: &str) -> Result<Request<CommandRequest>> {
@@ -68,14 +82,26 @@ fn as_person(command: CommandRequest, token: &str) -> Result<Request<CommandRequ
 async fn execute_command_runs_as_the_person_who_calls() -> Result<()> {
     let world = world();
     let mut client = AgentServiceClient::new(channel(world, None).await?);
-    let done = client.execute_command(as_person(command(CLUSTER, &["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]), world.token())?).await?.into_inner();
+    let done = client
+        .execute_command(as_person(
+            command(CLUSTER, &["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]),
+            world.token(),
+        )?)
+        .await?
+        .into_inner();
     assert_eq!((done.exit_code, done.output.as_str()), (0, world.fixture.hub.email.as_str()));
 
     let nobody = client.execute_command(command(CLUSTER, &["get", "pods"])).await.expect_err("no token");
     assert_eq!(nobody.code(), Code::Unauthenticated);
-    let elsewhere = client.execute_command(as_person(command("nowhere", &["get", "pods"]), world.token())?).await.expect_err("no cluster");
+    let elsewhere = client
+        .execute_command(as_person(command("nowhere", &["get", "pods"]), world.token())?)
+        .await
+        .expect_err("no cluster");
     assert_eq!(elsewhere.code(), Code::NotFound);
-    let file = client.execute_command(as_person(command(CLUSTER, &["apply", "-f", "/etc/passwd"]), world.token())?).await.expect_err("a file");
+    let file = client
+        .execute_command(as_person(command(CLUSTER, &["apply", "-f", "/etc/passwd"]), world.token())?)
+        .await
+        .expect_err("a file");
     assert_eq!(file.code(), Code::InvalidArgument);
     Ok(())
 }

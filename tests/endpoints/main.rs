@@ -4,6 +4,8 @@
 //! The rules: nobody gets 401 everywhere but on open routes; somebody without rights gets 403 on administrators'
 //! routes, 404 on clusters that he cannot see, and never a 401 or 403 on what everyone signed in may do.
 
+#![allow(clippy::expect_used, reason = "a test program may fail here")]
+
 mod attacks;
 
 use std::collections::BTreeSet;
@@ -73,14 +75,18 @@ fn documented() -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().expect("paths").clone();
     let operations = |(path, item): (String, Value)| {
         let methods: Vec<String> = item.as_object().expect("an item").keys().cloned().collect();
-        methods.into_iter().filter(|key| ["get", "put", "post", "delete", "patch", "head", "options"].contains(&key.as_str())).map(move |method| (method, path.clone()))
+        methods
+            .into_iter()
+            .filter(|key| ["get", "put", "post", "delete", "patch", "head", "options"].contains(&key.as_str()))
+            .map(move |method| (method, path.clone()))
     };
     paths.into_iter().flat_map(operations).collect()
 }
 
 #[test]
 fn every_route_is_listed() {
-    let listed: BTreeSet<(String, String)> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let listed: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
     let documented = documented();
     let missing: Vec<_> = documented.difference(&listed).collect();
     let stale: Vec<_> = listed.difference(&documented).collect();
@@ -90,7 +96,9 @@ fn every_route_is_listed() {
 
 /// A path with its parameters filled in by things that do not exist.
 fn filled(path: &str) -> String {
-    path.replace("{id}", "00000000-0000-7000-8000-000000000000").replace("{name}", "nothing").replace("{cluster}", "nothing")
+    path.replace("{id}", "00000000-0000-7000-8000-000000000000")
+        .replace("{name}", "nothing")
+        .replace("{cluster}", "nothing")
 }
 
 /// A body that is well-formed for its route, so that what is tested is the right to call it.
@@ -132,7 +140,9 @@ async fn nobody_somebody_administrator() -> Result<()> {
         match access {
             Open => assert!(status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN, "{shown}"),
             OwnProof => assert!(status.is_client_error(), "{shown}"),
-            SignedIn | Cluster | Administrator => assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}"),
+            SignedIn | Cluster | Administrator => {
+                assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}")
+            }
         }
         // Logging out ends the token that the other routes still need; it is visited on its own below.
         if *path == "/auth/logout" {
@@ -141,13 +151,16 @@ async fn nobody_somebody_administrator() -> Result<()> {
         let (status, problem) = visit(&fixture, method, path, Some(&somebody)).await?;
         let shown = format!("{method} {path} as somebody: {status} {problem}");
         match access {
-            Administrator => assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{shown}"),
+            Administrator => {
+                assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{shown}")
+            }
             Cluster => assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{shown}"),
             _ => assert!(status != StatusCode::FORBIDDEN && !status.is_server_error(), "{shown}"),
         }
         if *access == Administrator {
             let (status, problem) = visit(&fixture, method, path, Some(&administrator)).await?;
-            let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) || status.is_server_error();
+            let refused =
+                [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) || status.is_server_error();
             assert!(!refused, "{method} {path} as administrator: {status} {problem}");
         }
     }
@@ -162,7 +175,10 @@ async fn nobody_somebody_administrator() -> Result<()> {
 /// The gateway answers in the API server's own form.
 async fn gateway(fixture: &Fixture, somebody: &str) -> Result<()> {
     let (status, body) = visit(fixture, "get", GATEWAY, None).await?;
-    assert_eq!((status, &body["kind"], &body["reason"]), (StatusCode::UNAUTHORIZED, &json!("Status"), &json!("Unauthorized")));
+    assert_eq!(
+        (status, &body["kind"], &body["reason"]),
+        (StatusCode::UNAUTHORIZED, &json!("Status"), &json!("Unauthorized"))
+    );
     let (status, body) = visit(fixture, "get", GATEWAY, Some(somebody)).await?;
     assert_eq!((status, &body["kind"], &body["reason"]), (StatusCode::NOT_FOUND, &json!("Status"), &json!("NotFound")));
     Ok(())
@@ -181,7 +197,9 @@ async fn the_agents_listener() -> Result<()> {
         let (status, problem): (_, Value) = (response.status(), response.json().await.unwrap_or(Value::Null));
         let shown = format!("{route:?} {method} {path} without certificate: {status} {problem}");
         match (needs_certificate, route) {
-            (true, _) => assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}"),
+            (true, _) => {
+                assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}")
+            }
             (false, Route::Register) => assert!(status.is_client_error(), "{shown}"),
             (false, _) => assert!(status.is_success(), "{shown}"),
         }

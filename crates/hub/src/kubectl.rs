@@ -12,19 +12,23 @@
 //!
 //! Must not know: policy. It decides nothing about rights.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use flotilla_identity::principal::Principal;
 use flotilla_types::api::{ExecRequest, ExecResponse};
+use flotilla_types::id::UserId;
 use flotilla_types::problem::Code;
 use http::StatusCode;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -37,7 +41,10 @@ use crate::hub::Hub;
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 
 /// Commands that may run at a time; more wait, at most as long as a command may run.
-const CONCURRENT: usize = 8;
+const CONCURRENT: usize = 16;
+
+/// Commands of one person that may run at a time, so that nobody keeps all others out.
+const CONCURRENT_OF_ONE: usize = 4;
 
 /// The one other program, of `kubectl diff`.
 const DIFF: &str = "/usr/bin/diff";
@@ -132,21 +139,61 @@ const BEFORE_DASHES: &[&str] = &["--command", "--rm", "--quiet", "-q", "--attach
 pub struct Kubectl {
     program: PathBuf,
     gateway: OnceLock<SocketAddr>,
-    ca_pem: String,
+    trust: Trust,
     running: Semaphore,
+    running_of: Arc<Mutex<HashMap<UserId, usize>>>,
     deadline: Duration,
 }
 
+/// How kubectl knows that the gateway on this machine's loopback is this hub.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// By the hub's own CA, PEM.
+    Ca(String),
+    /// Not at all: the certificate is for the hub's public name, and the port, on loopback, is the hub's own.
+    OwnPort,
+    /// Not possible: the listener speaks plain HTTP only, to which kubectl sends no token.
+    None,
+}
+
 impl Kubectl {
-    /// `program` is a path or a name in `PATH`; `ca_pem` is what the gateway's certificate is checked against.
+    /// `program` is a path or a name in `PATH`; `trust` says how the gateway is known.
     #[must_use]
-    pub fn new(program: PathBuf, ca_pem: String, deadline: Duration) -> Self {
-        Self { program, gateway: OnceLock::new(), ca_pem, running: Semaphore::new(CONCURRENT), deadline }
+    pub fn new(program: PathBuf, trust: Trust, deadline: Duration) -> Self {
+        let running = Semaphore::new(CONCURRENT);
+        Self { program, gateway: OnceLock::new(), trust, running, running_of: Arc::default(), deadline }
     }
 
     /// Where this hub's own people's listener is, known once it is bound.
     pub fn set_gateway(&self, address: SocketAddr) {
         let _ = self.gateway.set(address);
+    }
+
+    /// Room for one more command of this person; it is his until it is dropped.
+    fn turn_of(&self, user: UserId) -> Option<Turn> {
+        let mut running = self.running_of.lock();
+        let count = running.entry(user).or_default();
+        if *count >= CONCURRENT_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { user, running_of: Arc::clone(&self.running_of) })
+    }
+}
+
+/// One running command of one person.
+struct Turn {
+    user: UserId,
+    running_of: Arc<Mutex<HashMap<UserId, usize>>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut running = self.running_of.lock();
+        match running.get_mut(&self.user) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(running.remove(&self.user)),
+        }
     }
 }
 
@@ -157,6 +204,7 @@ impl Kubectl {
 pub async fn run(
     hub: &Hub,
     cluster: &str,
+    principal: &Principal,
     token: &SecretString,
     request: ExecRequest,
 ) -> Result<ExecResponse, ApiError> {
@@ -169,13 +217,14 @@ pub async fn run(
             Duration::from_secs(5),
         )
     };
+    let _turn = kubectl.turn_of(principal.user_id()).ok_or_else(busy)?;
     let permit = tokio::time::timeout(kubectl.deadline, kubectl.running.acquire()).await;
     let _permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
 
     let home =
         tempfile::Builder::new().prefix("flotilla-kubectl-").tempdir().map_err(|error| ApiError::internal(&error))?;
     let kubeconfig = home.path().join("kubeconfig");
-    write_private(&kubeconfig, &kubeconfig_text(&kubectl.ca_pem, gateway, cluster, token))
+    write_private(&kubeconfig, &kubeconfig_text(&kubectl.trust, gateway, cluster, token)?)
         .map_err(|error| ApiError::internal(&error))?;
     let mut child = command(&kubectl.program, home.path(), gateway.port(), &request.command)?
         .spawn()
@@ -267,17 +316,33 @@ async fn communicate(child: &mut tokio::process::Child, input: Option<String>) -
     Ok(ExecResponse { output, exit_code: status.code().unwrap_or(137) })
 }
 
-fn kubeconfig_text(ca_pem: &str, gateway: SocketAddr, cluster: &str, token: &SecretString) -> String {
+fn kubeconfig_text(
+    trust: &Trust,
+    gateway: SocketAddr,
+    cluster: &str,
+    token: &SecretString,
+) -> Result<String, ApiError> {
     use base64::Engine;
-    let ca = base64::engine::general_purpose::STANDARD.encode(ca_pem);
-    serde_json::json!({
+    let mut server = serde_json::json!({"server": format!("https://{gateway}/k8s/clusters/{cluster}")});
+    match trust {
+        Trust::Ca(pem) => {
+            server["certificate-authority-data"] = base64::engine::general_purpose::STANDARD.encode(pem).into();
+            server["tls-server-name"] = "localhost".into();
+        }
+        Trust::OwnPort => server["insecure-skip-tls-verify"] = true.into(),
+        Trust::None => {
+            let detail = "this hub speaks no TLS (tls.enabled), so it cannot run commands for you; \
+                use your own kubectl with: flotilla kubeconfig";
+            return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, Code::Unavailable, detail));
+        }
+    }
+    let kubeconfig = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": cluster,
-        "clusters": [{"name": cluster, "cluster": {
-            "server": format!("https://{gateway}/k8s/clusters/{cluster}"), "certificate-authority-data": ca, "tls-server-name": "localhost"}}],
+        "clusters": [{"name": cluster, "cluster": server}],
         "users": [{"name": "caller", "user": {"token": token.expose_secret()}}],
         "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": "caller"}}],
-    })
-    .to_string()
+    });
+    Ok(kubeconfig.to_string())
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
 use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, Trust};
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
 use crate::request::People;
@@ -197,11 +197,10 @@ async fn assemble(
     };
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
     let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles) };
-    let trusted = match &config.tls.cert_file {
-        Some(path) => {
-            std::fs::read_to_string(path).with_context(|| format!("tls.cert_file {} cannot be read", path.display()))?
-        }
-        None => ca.certificate_pem().to_owned(),
+    let trust = match (config.tls.enabled, &config.tls.cert_file) {
+        (false, _) => Trust::None,
+        (true, Some(_)) => Trust::OwnPort,
+        (true, None) => Trust::Ca(ca.certificate_pem().to_owned()),
     };
     let hub = Hub {
         trail: Trail::new(audit.clone()),
@@ -209,7 +208,7 @@ async fn assemble(
         throttle: LoginThrottle::new(),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
-        kubectl: Kubectl::new(config.gateway.kubectl.clone(), trusted, config.gateway.exec_timeout.0),
+        kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
         shutdown: CancellationToken::new(),
         config,
         store,

@@ -49,7 +49,8 @@ fn readiness_says_that_the_hub_is_stopping() {
         Ok(api.try_send("GET", "/readyz", &[], "").map_or(true, |answer| answer.status == 503))
     })
     .unwrap();
-    assert_eq!(read_answer(&mut under_way).unwrap().status, 200);
+    let answer = read_answer(&mut under_way).unwrap_or_else(|error| panic!("{error}: {}", stand.hub.log()));
+    assert_eq!(answer.status, 200);
     assert_eq!(stand.hub.stop().unwrap(), 0);
 }
 

@@ -107,7 +107,7 @@ impl Service {
             Status::not_found(format!("there is no cluster {:?}, or it is not yours to see", body.cluster))
         })?;
         let command = ExecRequest { command: body.command, stdin: body.stdin };
-        let answer = crate::kubectl::run(&self.hub, &cluster.name, &token.to_owned().into(), command)
+        let answer = crate::kubectl::run(&self.hub, &cluster.name, &principal, &token.to_owned().into(), command)
             .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(CommandResponse { output: answer.output, exit_code: answer.exit_code }))
