@@ -16,7 +16,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
-        let answer = if line.len() > MAX_LINE { r#"{"refused":"the line is longer than 1 MiB"}"#.to_owned() } else { classify_line(&text) };
+        let answer = if line.len() > MAX_LINE {
+            r#"{"refused":"the line is longer than 1 MiB"}"#.to_owned()
+        } else {
+            classify_line(&text)
+        };
         writeln!(output, "{answer}")?;
         line.clear();
     }

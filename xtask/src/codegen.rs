@@ -43,7 +43,10 @@ fn grpc() -> anyhow::Result<String> {
     let folder = root().join("crates/hub/proto");
     let descriptors = protox::compile(["agent.proto"], [&folder]).context("agent.proto does not compile")?;
     let out = tempfile::tempdir()?;
-    tonic_prost_build::configure().out_dir(out.path()).compile_fds(descriptors).context("no code could be made of agent.proto")?;
+    tonic_prost_build::configure()
+        .out_dir(out.path())
+        .compile_fds(descriptors)
+        .context("no code could be made of agent.proto")?;
     let code = std::fs::read_to_string(out.path().join("flotilla.agent.v1.rs"))?;
     Ok(format!("//! gRPC messages and service.\n//!\n//! Must not know: the hub.\n\n{code}"))
 }

@@ -50,7 +50,8 @@ struct Tally {
 /// Runs the suites.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let all = Suite::value_variants();
-    let wanted: Vec<Suite> = all.iter().copied().filter(|suite| options.only.is_empty() || options.only.contains(suite)).collect();
+    let wanted: Vec<Suite> =
+        all.iter().copied().filter(|suite| options.only.is_empty() || options.only.contains(suite)).collect();
     let mut tally = Tally::default();
     let mut broken = Vec::new();
     prepare(&wanted)?;
@@ -88,17 +89,23 @@ fn prepare(wanted: &[Suite]) -> anyhow::Result<()> {
 
 /// Installs Debian packages whose path is not there. Without root it says so; the tests then skip.
 fn install(packages: &[(&str, &str)]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = packages.iter().filter(|(_, path)| !std::path::Path::new(path).exists()).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> =
+        packages.iter().filter(|(_, path)| !std::path::Path::new(path).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return Ok(());
     }
     println!("installing {}", missing.join(" "));
-    let apt = |arguments: &[&str]| Command::new("apt-get").args(arguments).args(&missing).env("DEBIAN_FRONTEND", "noninteractive").status();
+    let apt = |arguments: &[&str]| {
+        Command::new("apt-get").args(arguments).args(&missing).env("DEBIAN_FRONTEND", "noninteractive").status()
+    };
     let updated = Command::new("apt-get").args(["update", "-qq"]).status();
     match updated.and_then(|_| apt(&["install", "-y", "-qq", "--no-install-recommends"])) {
         Ok(status) if status.success() => Ok(()),
         _ => {
-            println!("{} cannot be installed here (root and Debian are needed); its tests will be skipped", missing.join(" "));
+            println!(
+                "{} cannot be installed here (root and Debian are needed); its tests will be skipped",
+                missing.join(" ")
+            );
             Ok(())
         }
     }
@@ -108,7 +115,8 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
     match suite {
         Suite::Lint => lint(tally),
         Suite::Unit => {
-            let crates = ["types", "settings", "identity", "tunnel", "upstream", "cluster", "hub", "agent"].map(|name| format!("flotilla-{name}"));
+            let crates = ["types", "settings", "identity", "tunnel", "upstream", "cluster", "hub", "agent"]
+                .map(|name| format!("flotilla-{name}"));
             let mut arguments: Vec<&str> = crates.iter().flat_map(|name| ["--package", name]).collect();
             arguments.extend(["--package", "flotilla"]);
             cargo_test(&arguments, tally)
@@ -122,7 +130,8 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
 }
 
 fn lint(tally: &mut Tally) -> anyhow::Result<()> {
-    let clippy = || succeed(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]));
+    let clippy =
+        || succeed(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]));
     let checks: [(&str, &dyn Fn() -> anyhow::Result<()>); 4] = [
         ("format", &|| succeed(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", &tidy::run),
@@ -193,6 +202,9 @@ mod tests {
     #[test]
     fn counts_as_cargo_prints_them() {
         let line = "ok. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!((number_before(line, " passed"), number_before(line, " failed"), number_before(line, " ignored")), (12, 3, 1));
+        assert_eq!(
+            (number_before(line, " passed"), number_before(line, " failed"), number_before(line, " ignored")),
+            (12, 3, 1)
+        );
     }
 }

@@ -32,7 +32,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn sources() -> impl Iterator<Item = PathBuf> {
-    let skipped = |path: &Path| ["target", ".git", "node_modules", "vectors"].iter().any(|name| path.file_name().is_some_and(|own| own == *name));
+    let skipped = |path: &Path| {
+        ["target", ".git", "node_modules", "vectors"]
+            .iter()
+            .any(|name| path.file_name().is_some_and(|own| own == *name))
+    };
     let kinds = ["rs", "go", "toml", "md", "yaml", "yml", "sh", "proto", "json"];
     WalkDir::new(root())
         .into_iter()
@@ -54,13 +58,19 @@ fn rust(path: &Path, text: &str, broken: &mut Vec<String>) {
     }
     // Only the store contains SQL, so that one suite covers it on every engine.
     let sql = ["sqlx::query", "SELECT ", "INSERT INTO ", "DELETE FROM "];
-    let in_store = path.starts_with("crates/store") || path.starts_with("xtask") || path.starts_with("tests") || path.starts_with("e2e");
+    let in_store = path.starts_with("crates/store")
+        || path.starts_with("xtask")
+        || path.starts_with("tests")
+        || path.starts_with("e2e");
     for (number, line) in text.lines().enumerate() {
         if !in_store && sql.iter().any(|word| line.contains(word)) {
             broken.push(format!("{shown}:{}: SQL outside crates/store", number + 1));
         }
         // The tunnel carries bytes for any protocol.
-        if path.starts_with("crates/tunnel/src") && line.to_lowercase().contains("kubernetes") && !line.trim_start().starts_with("//") {
+        if path.starts_with("crates/tunnel/src")
+            && line.to_lowercase().contains("kubernetes")
+            && !line.trim_start().starts_with("//")
+        {
             broken.push(format!("{shown}:{}: the tunnel must not know Kubernetes", number + 1));
         }
     }

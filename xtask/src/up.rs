@@ -62,7 +62,10 @@ pub(crate) fn up(options: &Options) -> Result<()> {
     }
     let started = Instant::now();
     if let Some(pid) = running()? {
-        let ready: Ready = serde_json::from_slice(&fs::read(state_dir().join("ready.json")).context("`up` is still starting; wait, or run: cargo xtask down")?)?;
+        let ready: Ready = serde_json::from_slice(
+            &fs::read(state_dir().join("ready.json"))
+                .context("`up` is still starting; wait, or run: cargo xtask down")?,
+        )?;
         println!("already up (process {pid}); stop it with: cargo xtask down\n");
         return explain(&ready, options);
     }
@@ -102,7 +105,9 @@ fn spawn(options: &Options) -> Result<std::process::Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["up", "--foreground"]).current_dir(root());
     if let Some(path) = &options.kubeconfig {
-        command.arg("--kubeconfig").arg(path.canonicalize().with_context(|| format!("{} cannot be read", path.display()))?);
+        command
+            .arg("--kubeconfig")
+            .arg(path.canonicalize().with_context(|| format!("{} cannot be read", path.display()))?);
     }
     for context in &options.context {
         command.args(["--context", context]);
@@ -134,7 +139,11 @@ fn wait_for(mut child: std::process::Child) -> Result<Ready> {
         if let Some(status) = child.try_wait()? {
             bail!("the start failed ({status}); see {}", dir.join("up.log").display());
         }
-        ensure!(Instant::now() < deadline, "not ready after {START_LIMIT:?}; see {}; stop it with: cargo xtask down", dir.join("up.log").display());
+        ensure!(
+            Instant::now() < deadline,
+            "not ready after {START_LIMIT:?}; see {}; stop it with: cargo xtask down",
+            dir.join("up.log").display()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -149,9 +158,16 @@ fn sign_in(ready: &Ready, options: &Options) -> Result<()> {
     child.stdin.take().context("no pipe")?.write_all(ready.password.as_bytes())?;
     ensure!(child.wait()?.success(), "flotilla login failed");
     if let Some(first) = ready.clusters.first() {
-        ensure!(Command::new(&flotilla).args(["clusters", "use", first]).stdout(Stdio::null()).status()?.success(), "flotilla clusters use failed");
+        ensure!(
+            Command::new(&flotilla).args(["clusters", "use", first]).stdout(Stdio::null()).status()?.success(),
+            "flotilla clusters use failed"
+        );
     }
-    let kubeconfig = Command::new(&flotilla).args(["kubeconfig", "--out"]).arg(state_dir().join("kubeconfig")).stdout(Stdio::null()).status()?;
+    let kubeconfig = Command::new(&flotilla)
+        .args(["kubeconfig", "--out"])
+        .arg(state_dir().join("kubeconfig"))
+        .stdout(Stdio::null())
+        .status()?;
     ensure!(kubeconfig.success(), "flotilla kubeconfig failed");
     Ok(())
 }
@@ -179,17 +195,33 @@ fn foreground(options: &Options) -> Result<()> {
     let programs = Programs::in_folder(&built(options.release))?;
     let (beds, sources, leash, kubectl_dir) = match &options.kubeconfig {
         None => test_bed()?,
-        Some(path) => (Vec::new(), contexts(path, &options.context)?, Tools::ensure(&mut |line| println!("   {line}"))?.leash(), None),
+        Some(path) => (
+            Vec::new(),
+            contexts(path, &options.context)?,
+            Tools::ensure(&mut |line| println!("   {line}"))?.leash(),
+            None,
+        ),
     };
     let kubectl = kubectl_dir.as_ref().map(|dir| dir.join("kubectl"));
-    let hub_options = HubOptions { people_port: Some(port(8080)), agents_port: Some(port(8443)), extra: String::new(), kubectl };
+    let hub_options =
+        HubOptions { people_port: Some(port(8080)), agents_port: Some(port(8443)), extra: String::new(), kubectl };
     let hub = HubProcess::start(&programs, &leash, &hub_dir, &hub_options)?;
     println!("   hub at {}", hub.url());
     hub.login("admin", &hub.email, &hub.password)?;
     let mut agents = Vec::new();
     for source in &sources {
-        let extra = source.context.as_ref().map(|context| format!("kubernetes: {{kubeconfig: {:?}, context: {context:?}}}\n", source.kubeconfig));
-        agents.push(AgentProcess::start(&programs, &leash, &hub, &source.name, &source.kubeconfig, extra.as_deref().unwrap_or_default())?);
+        let extra = source
+            .context
+            .as_ref()
+            .map(|context| format!("kubernetes: {{kubeconfig: {:?}, context: {context:?}}}\n", source.kubeconfig));
+        agents.push(AgentProcess::start(
+            &programs,
+            &leash,
+            &hub,
+            &source.name,
+            &source.kubeconfig,
+            extra.as_deref().unwrap_or_default(),
+        )?);
     }
     for source in &sources {
         hub.wait_connected(&source.name, Duration::from_secs(60))?;
@@ -231,7 +263,10 @@ fn test_bed() -> Result<Beds> {
         println!("   control plane {} at {}", bed.name(), bed.server_url());
         beds.push(bed);
     }
-    let served = beds.iter().map(|bed| Served { name: bed.name().to_owned(), kubeconfig: bed.kubeconfig_path(), context: None }).collect();
+    let served = beds
+        .iter()
+        .map(|bed| Served { name: bed.name().to_owned(), kubeconfig: bed.kubeconfig_path(), context: None })
+        .collect();
     Ok((beds, served, binaries.leash(), Some(binaries.bin_dir())))
 }
 
@@ -248,23 +283,42 @@ fn join_nodes(first: &ControlPlane, second: Option<&ControlPlane>) -> (Option<No
 
 /// The contexts of a kubeconfig as clusters.
 fn contexts(path: &Path, only: &[String]) -> Result<Vec<Served>> {
-    let names = Command::new("kubectl").args(["config", "get-contexts", "-o", "name", "--kubeconfig"]).arg(path).output();
+    let names =
+        Command::new("kubectl").args(["config", "get-contexts", "-o", "name", "--kubeconfig"]).arg(path).output();
     let names = names.context("--kubeconfig needs kubectl on this machine to read the contexts")?;
     ensure!(names.status.success(), "{}", String::from_utf8_lossy(&names.stderr).trim());
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
     let wanted = names.lines().filter(|name| only.is_empty() || only.iter().any(|one| one == name));
     let served: Vec<Served> = wanted
-        .map(|context| Served { name: cluster_name(context), kubeconfig: path.to_owned(), context: Some(context.to_owned()) })
+        .map(|context| Served {
+            name: cluster_name(context),
+            kubeconfig: path.to_owned(),
+            context: Some(context.to_owned()),
+        })
         .collect();
-    ensure!(!served.is_empty(), "{} has no such context; it has: {}", path.display(), names.lines().collect::<Vec<_>>().join(", "));
-    println!("   in a cluster you arrive as admin@flotilla.local in group flotilla:tier:admin; if nothing binds that yet:");
-    println!("   kubectl create clusterrolebinding flotilla:tier:admin --clusterrole cluster-admin --group flotilla:tier:admin");
+    ensure!(
+        !served.is_empty(),
+        "{} has no such context; it has: {}",
+        path.display(),
+        names.lines().collect::<Vec<_>>().join(", ")
+    );
+    println!(
+        "   in a cluster you arrive as admin@flotilla.local in group flotilla:tier:admin; if nothing binds that yet:"
+    );
+    println!(
+        "   kubectl create clusterrolebinding flotilla:tier:admin --clusterrole cluster-admin --group flotilla:tier:admin"
+    );
     Ok(served)
 }
 
 /// A context's name as a cluster's name: lower case, other characters become dashes.
 fn cluster_name(context: &str) -> String {
-    let name: String = context.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(63).collect();
+    let name: String = context
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .take(63)
+        .collect();
     name.trim_matches(['-', '.']).to_owned()
 }
 

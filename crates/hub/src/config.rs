@@ -209,7 +209,7 @@ pub struct DirectCluster {
 pub struct Log {
     /// `text` or `json`.
     pub format: String,
-    /// As `tracing-subscriber`'s `EnvFilter` reads it: `info`, `flotilla_hub=debug,info` ...
+    /// As `tracing-subscriber`'s `Targets` reads it: `info`, `flotilla_hub=debug,info` ...
     pub level: String,
 }
 

@@ -44,6 +44,9 @@ use flotilla_upstream::{Externals, Upstream};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
 use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
@@ -155,11 +158,16 @@ async fn stop_signal() -> anyhow::Result<()> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
-        .context("log.level is not a filter such as info or flotilla_hub=debug,info")?;
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
-    let started = if config.log.format == "json" { log.json().try_init() } else { log.try_init() };
+    let filter: Targets =
+        config.log.level.parse().context("log.level is not a filter such as info or flotilla_hub=debug,info")?;
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry();
+    let started = if config.log.format == "json" {
+        registry.with(lines.json().with_filter(filter)).try_init()
+    } else {
+        registry.with(lines.with_filter(filter)).try_init()
+    };
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }
 

@@ -13,6 +13,7 @@
 //! Must not know: whose password it is, where hashes are kept.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -29,6 +30,9 @@ pub const CONCURRENCY: usize = 2;
 
 /// Hashes computed or waiting for their turn.
 pub const QUEUE: usize = 64;
+
+/// For longer than the allocator keeps freed memory (mimalloc: 1 s).
+const ALLOCATOR_KEEPS: Duration = Duration::from_millis(1500);
 
 /// Shortest password, in characters.
 pub const MIN_LENGTH: usize = 12;
@@ -214,8 +218,17 @@ impl Turns {
             let _held = (place, turn);
             work()
         });
-        done.await.map_err(|error| PasswordError::Hash(error.to_string()))
+        let done = done.await.map_err(|error| PasswordError::Hash(error.to_string()));
+        tokio::spawn(give_back());
+        done
     }
+}
+
+/// The allocator gives the memory of a hash (19 MiB) back to the system when it is next called upon for something large,
+/// and not before a second has passed. In an idle hub that may be never, so it is called upon here.
+async fn give_back() {
+    tokio::time::sleep(ALLOCATOR_KEEPS).await;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(1024 * 1024)));
 }
 
 #[cfg(test)]

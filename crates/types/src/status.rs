@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn looks_like_the_api_servers() {
-        let status = Status::failure(403, "Forbidden", "no").with_details(Details { kind: "pods".into(), ..Details::default() });
+        let status =
+            Status::failure(403, "Forbidden", "no").with_details(Details { kind: "pods".into(), ..Details::default() });
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(
             json,

@@ -25,7 +25,8 @@ fn a_request_under_way_is_finished() {
 
     let stopped = Instant::now();
     stand.hub.process().unwrap().signal(Signal::SIGTERM).unwrap();
-    let answer = read_answer(&mut under_way).unwrap();
+    let answer = read_answer(&mut under_way)
+        .unwrap_or_else(|error| panic!("{error} {:?} after SIGTERM: {}", stopped.elapsed(), stand.hub.log()));
     assert_eq!((answer.status, answer.text().as_str()), (200, "{\"late\":true}"));
     assert_eq!(stand.hub.stop().unwrap(), 0);
     println!("ended {:.2} s after SIGTERM", stopped.elapsed().as_secs_f64());
