@@ -1,3 +1,5 @@
+//! Tests of `kubeconfig`: documents and merges.
+
 use super::*;
 
 fn hub() -> HubUrl {

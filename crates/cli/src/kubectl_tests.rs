@@ -1,3 +1,5 @@
+//! Tests of `kubectl`: finding it, and what may go to the hub instead.
+
 use super::*;
 
 fn words(line: &str) -> Vec<OsString> {

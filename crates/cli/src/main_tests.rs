@@ -1,3 +1,5 @@
+//! Tests of the tree of commands, above all that kubectl's words pass untouched.
+
 use super::*;
 
 fn parse(words: &[&str]) -> Cli {

@@ -4,13 +4,13 @@
 //! Nothing else can make the types that [`crate::transport::Transport`] asks for:
 //!
 //! ```compile_fail,E0451
-//! let request: flotilla_cluster::request::ClusterRequest = unimplemented!();
-//! let grant = unimplemented!();
+//! let request: flotilla_cluster::request::ClusterRequest = unreachable!();
+//! let grant = unreachable!();
 //! let _ = flotilla_cluster::gate::Authorized { request, grant };
 //! ```
 //! ```compile_fail,E0451
-//! let request: flotilla_cluster::request::ClusterRequest = unimplemented!();
-//! let (grant, trail) = unimplemented!();
+//! let request: flotilla_cluster::request::ClusterRequest = unreachable!();
+//! let (grant, trail) = unreachable!();
 //! let _ = flotilla_cluster::gate::Audited { request, grant, trail };
 //! ```
 //! ```compile_fail,E0308

@@ -1,3 +1,5 @@
+//! Tests of `upgrade`: both ends of an upgrade, in memory.
+
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,3 +1,5 @@
+//! Tests of `windows`: the frames that go over the wire, not the settings that we meant.
+
 use std::convert::Infallible;
 use std::time::Duration;
 

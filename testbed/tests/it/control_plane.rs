@@ -1,3 +1,5 @@
+//! Control planes: start, restart, side by side, errors that say why.
+
 use std::time::{Duration, Instant};
 
 use flotilla_testbed::{ControlPlane, Options, wait_until};

@@ -1,3 +1,5 @@
+//! Played nodes in numbers.
+
 use std::time::{Duration, Instant};
 
 use flotilla_testbed::{ControlPlane, Kwok, Options, wait_until};

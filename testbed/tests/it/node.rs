@@ -1,3 +1,5 @@
+//! A real node: pods, logs, exec, copies, port-forwards.
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Programs on leashes: grace, exit codes, daemons left behind.
+
 use std::time::{Duration, Instant};
 
 use flotilla_testbed::{Process, Program, StateDir, wait_until};

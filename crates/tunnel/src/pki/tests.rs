@@ -1,3 +1,5 @@
+//! Tests of `pki`: what is issued, what is refused.
+
 use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD;
