@@ -23,9 +23,8 @@ pub(super) const UNREAD: &str = "/api/v1/namespaces/default/configmaps/x";
 pub(super) const SMALL_SIZE: u64 = 1_600;
 /// Bytes of the answer to [`BULK`].
 pub(super) const BULK_SIZE: u64 = 100_000_000;
-/// Bytes of the answer to [`UNREAD`]: more than a hub and an agent hold, less than makes the machine run out of memory
-/// for sockets when 500 of them wait.
-pub(super) const UNREAD_SIZE: u64 = 3_000_000;
+/// Bytes of the answer to [`UNREAD`]: more than all buffers on the way hold, the kernel's included.
+pub(super) const UNREAD_SIZE: u64 = 16_000_000;
 
 /// What the kernel holds of an answer for a slow reader (twice this). Left to itself it takes 4 MB on loopback, and a
 /// few hundred unread answers use up the TCP memory of the whole machine.
