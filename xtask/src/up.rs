@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -210,18 +211,7 @@ fn foreground(options: &Options) -> Result<()> {
     hub.login("admin", &hub.email, &hub.password)?;
     let mut agents = Vec::new();
     for source in &sources {
-        let extra = source
-            .context
-            .as_ref()
-            .map(|context| format!("kubernetes: {{kubeconfig: {:?}, context: {context:?}}}\n", source.kubeconfig));
-        agents.push(AgentProcess::start(
-            &programs,
-            &leash,
-            &hub,
-            &source.name,
-            &source.kubeconfig,
-            extra.as_deref().unwrap_or_default(),
-        )?);
+        agents.push(AgentProcess::start(&programs, &leash, &hub, &source.name, &source.kubeconfig, "")?);
     }
     for source in &sources {
         hub.wait_connected(&source.name, Duration::from_secs(60))?;
@@ -244,7 +234,6 @@ fn foreground(options: &Options) -> Result<()> {
 struct Served {
     name: String,
     kubeconfig: PathBuf,
-    context: Option<String>,
 }
 
 type Beds = (Vec<ControlPlane>, Vec<Served>, PathBuf, Option<PathBuf>);
@@ -263,10 +252,8 @@ fn test_bed() -> Result<Beds> {
         println!("   control plane {} at {}", bed.name(), bed.server_url());
         beds.push(bed);
     }
-    let served = beds
-        .iter()
-        .map(|bed| Served { name: bed.name().to_owned(), kubeconfig: bed.kubeconfig_path(), context: None })
-        .collect();
+    let served =
+        beds.iter().map(|bed| Served { name: bed.name().to_owned(), kubeconfig: bed.kubeconfig_path() }).collect();
     Ok((beds, served, binaries.leash(), Some(binaries.bin_dir())))
 }
 
@@ -289,13 +276,7 @@ fn contexts(path: &Path, only: &[String]) -> Result<Vec<Served>> {
     ensure!(names.status.success(), "{}", String::from_utf8_lossy(&names.stderr).trim());
     let names = String::from_utf8_lossy(&names.stdout).into_owned();
     let wanted = names.lines().filter(|name| only.is_empty() || only.iter().any(|one| one == name));
-    let served: Vec<Served> = wanted
-        .map(|context| Served {
-            name: cluster_name(context),
-            kubeconfig: path.to_owned(),
-            context: Some(context.to_owned()),
-        })
-        .collect();
+    let served: Vec<Served> = wanted.map(|context| single(path, context)).collect::<Result<_>>()?;
     ensure!(
         !served.is_empty(),
         "{} has no such context; it has: {}",
@@ -309,6 +290,19 @@ fn contexts(path: &Path, only: &[String]) -> Result<Vec<Served>> {
         "   kubectl create clusterrolebinding flotilla:tier:admin --clusterrole cluster-admin --group flotilla:tier:admin"
     );
     Ok(served)
+}
+
+/// One context on its own, with everything that it names inline, in a file that only its owner can read.
+fn single(path: &Path, context: &str) -> Result<Served> {
+    let name = cluster_name(context);
+    let view = ["config", "view", "--minify", "--flatten", "--raw", "--context", context, "--kubeconfig"];
+    let output = Command::new("kubectl").args(view).arg(path).output()?;
+    ensure!(output.status.success(), "context {context}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let kubeconfig = state_dir().join(format!("{name}.kubeconfig"));
+    let _ = fs::remove_file(&kubeconfig);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&kubeconfig)?;
+    file.write_all(&output.stdout)?;
+    Ok(Served { name, kubeconfig })
 }
 
 /// A context's name as a cluster's name: lower case, other characters become dashes.
