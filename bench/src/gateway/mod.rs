@@ -205,12 +205,15 @@ impl Bench {
                 Err(error) => {
                     // A peer that hangs is a result. It will not recover, so no more is asked of it.
                     self.report.note(format!("{UNREAD}: {} did not go on answering: {error:#}", subject.name));
-                    self.report.add(UNREAD, subject.name, Metric::Rps, 0.0);
-                    return Ok(());
+                    with.clear();
+                    break;
                 }
             }
         }
         self.figures(UNREAD_NONE, subject.name, &without, false);
+        if with.is_empty() {
+            self.report.add(UNREAD, subject.name, Metric::Rps, 0.0);
+        }
         self.figures(UNREAD, subject.name, &with, false);
         Ok(())
     }
