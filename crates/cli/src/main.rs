@@ -146,19 +146,16 @@ fn show_kubectl_help() -> Result<(), CliError> {
     output::write_stdout(&help.unwrap_or_default())
 }
 
-/// A command makes a few calls one after the other; one thread starts faster than several.
+/// A command makes a few calls one after the other, and the hub's connections have threads of their own: one thread
+/// is enough for the rest, and starts faster than several.
 fn one_thread() -> Result<tokio::runtime::Runtime, CliError> {
-    started(tokio::runtime::Builder::new_current_thread().enable_all().build())
-}
-
-fn started(runtime: std::io::Result<tokio::runtime::Runtime>) -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CliError::general(format!("cannot start: {error}")))
 }
 
 fn run_hub(args: hub::Args) -> Result<u8, CliError> {
-    let runtime = started(tokio::runtime::Builder::new_multi_thread().enable_all().build())?;
     // The chain of causes in one line each; the hub writes them for whoever runs it.
-    runtime.block_on(hub::run(args)).map(|()| 0).map_err(|error| CliError::general(format!("{error:#}")))
+    one_thread()?.block_on(hub::run(args)).map(|()| 0).map_err(|error| CliError::general(format!("{error:#}")))
 }
 
 #[cfg(test)]

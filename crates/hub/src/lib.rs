@@ -51,6 +51,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
 use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
 use crate::kubectl::{Kubectl, Trust};
+use crate::listen::cores::Cores;
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
 use crate::request::People;
@@ -117,24 +118,31 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let agents_tls = tls(&own, Some(hub.ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
     tracing::info!(people = %people.local_addr()?, agents = %agents.local_addr()?, metrics = %metrics.local_addr()?, "hub is ready");
 
+    let cores = Arc::new(Cores::start()?);
     let workers = [
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
-        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
-        tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
+        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls, Arc::clone(&cores))),
+        tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics, Arc::clone(&cores))),
     ];
     let router = routes::router(Arc::clone(&hub));
-    let serving = tokio::spawn(listen::people::serve(People { hub: Arc::clone(&hub), router }, people, people_tls));
-    stop_signal().await?;
-    tracing::info!("stopping: no new requests, finishing those in flight");
-    hub.shutdown.cancel();
-    serving.await?;
+    let served = People { hub: Arc::clone(&hub), router };
+    let serving = listen::people::serve(served, people, people_tls, &cores);
+    let stopped = async {
+        let stopped = stop_signal().await;
+        tracing::info!("stopping: no new requests, finishing those in flight");
+        hub.shutdown.cancel();
+        stopped
+    };
+    tokio::join!(serving, stopped).1?;
     hub.tunnels.drain();
     for worker in workers {
         worker.abort();
     }
     stop(hub, audit_writer).await;
+    // Last: connections to the database belong to the core on which they were opened.
+    drop(cores);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::ServerName;
+use thread_local::ThreadLocal;
 
 use crate::connector::Connector;
 use crate::credentials::Credentials;
@@ -27,7 +28,7 @@ use crate::{headers, in_cluster};
 /// `k8s.io/apiserver/pkg/server/secure_serving.go`), so that we do not send into a closing one.
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
-/// Idle connections kept.
+/// Idle connections kept for each thread.
 const POOL_SIZE: usize = 64;
 
 /// Most bytes that are read at once from an answer, and so the most that an answer which nobody reads holds here. hyper
@@ -57,7 +58,10 @@ struct Shared {
     /// Path of the server's URL without a slash at its end; empty for almost everyone.
     prefix: String,
     credentials: Credentials,
-    pooled: Client<Connector, Body>,
+    connector: Connector,
+    /// One for each thread that sends, as a connection is best used by the thread that waits for its answers: with
+    /// one for all, most requests wake a thread that is not their own.
+    pooled: ThreadLocal<Client<Connector, Body>>,
     /// Keeps nothing: an upgraded connection is never an ordinary one again, and a request that must not be sent
     /// twice should not meet a connection that is just being closed.
     fresh: Client<Connector, Body>,
@@ -117,8 +121,9 @@ impl Upstream {
             host,
             prefix,
             credentials: endpoint.credentials,
-            pooled: client(connector.clone(), POOL_SIZE),
-            fresh: client(connector, 0),
+            pooled: ThreadLocal::new(),
+            fresh: client(connector.clone(), 0),
+            connector,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -158,7 +163,7 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let protocol = upgrade::token(request.headers());
         let request = self.prepare(request, protocol.as_ref(), identity).await?;
-        let client = if protocol.is_some() { &self.shared.fresh } else { &self.shared.pooled };
+        let client = if protocol.is_some() { &self.shared.fresh } else { self.shared.pooled() };
         let response =
             client.request(request).await.map_err(|error| UpstreamError::from_client(&self.shared.server, &error))?;
         if response.status() == StatusCode::UNAUTHORIZED {
@@ -211,6 +216,12 @@ impl Upstream {
         parts.authority = Some(self.shared.authority.clone());
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).map_err(|_| bad())
+    }
+}
+
+impl Shared {
+    fn pooled(&self) -> &Client<Connector, Body> {
+        self.pooled.get_or(|| client(self.connector.clone(), POOL_SIZE))
     }
 }
 

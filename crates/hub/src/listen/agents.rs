@@ -34,6 +34,7 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::HANDSHAKE_DEADLINE;
+use super::cores::Cores;
 use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::request::caller::{MAX_ANONYMOUS_BODY, read_json};
@@ -54,13 +55,14 @@ const MAX_TUNNELS: usize = 64;
 pub struct PeerAddress(pub IpAddr);
 
 /// Serves agents until the hub stops.
-pub async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<ArcSwap<rustls::ServerConfig>>) {
+pub async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<ArcSwap<rustls::ServerConfig>>, cores: Arc<Cores>) {
     let shutdown = hub.shutdown.clone();
-    super::accept(listener, shutdown, move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full()))
-        .await;
+    let serve = move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full());
+    super::accept(listener, shutdown, &cores, serve).await;
 }
 
-async fn connection(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, tls: Arc<rustls::ServerConfig>) {
+async fn connection(hub: Arc<Hub>, stream: std::net::TcpStream, peer: SocketAddr, tls: Arc<rustls::ServerConfig>) {
+    let Some(stream) = super::arrived(stream) else { return };
     let handshake = TlsAcceptor::from(tls).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await {
         Ok(Ok(stream)) => stream,

@@ -10,15 +10,17 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use tokio::net::TcpListener;
 
+use super::cores::Cores;
 use crate::hub::Hub;
 
 /// Serves metrics until the hub stops.
-pub async fn serve(hub: Arc<Hub>, listener: TcpListener) {
+pub async fn serve(hub: Arc<Hub>, listener: TcpListener, cores: Arc<Cores>) {
     let shutdown = hub.shutdown.clone();
     let router = Router::new().route("/metrics", get(metrics)).with_state(hub);
-    let served = super::accept(listener, shutdown, move |stream, _| {
+    let served = super::accept(listener, shutdown, &cores, move |stream, _| {
         let service = hyper_util::service::TowerToHyperService::new(router.clone());
         async move {
+            let Some(stream) = super::arrived(stream) else { return };
             let io = hyper_util::rt::TokioIo::new(stream);
             if let Err(error) = super::http_server().serve_connection(io, service).await {
                 tracing::debug!(%error, "metrics connection ended");

@@ -4,6 +4,7 @@
 //! Must not know: routes.
 
 pub mod agents;
+pub mod cores;
 pub mod metrics;
 pub mod people;
 mod places;
@@ -19,6 +20,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use cores::Cores;
 use places::Places;
 
 /// A client that has not finished its TLS handshake, or sent its first request's head, by then is dropped.
@@ -36,12 +38,13 @@ pub(crate) async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpLi
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; choose another {key}"))
 }
 
-/// Accepts connections and serves each in a task of its own until `shutdown`. More than there are places for are
-/// closed at once.
+/// Accepts connections and serves each on one of the cores until `shutdown`. More than there are places for are closed
+/// at once. The future that `serve` makes runs where the stream shall belong: it begins with [`arrived`].
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     shutdown: CancellationToken,
-    serve: impl Fn(TcpStream, SocketAddr) -> F,
+    cores: &Cores,
+    serve: impl Fn(std::net::TcpStream, SocketAddr) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -51,7 +54,7 @@ pub(crate) async fn accept<F>(
             () = shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => {
                 let Some(place) = places.take(peer.ip()) else {
                     tracing::debug!(%peer, "too many connections are open; this one is closed");
@@ -59,7 +62,7 @@ pub(crate) async fn accept<F>(
                 };
                 tune(&stream);
                 let served = serve(stream, peer);
-                tokio::spawn(async move {
+                cores.spawn(async move {
                     served.await;
                     drop(place);
                 });
@@ -73,6 +76,11 @@ pub(crate) async fn accept<F>(
     }
 }
 
+/// The stream, on the core that this is called on.
+pub(crate) fn arrived(stream: std::net::TcpStream) -> Option<TcpStream> {
+    TcpStream::from_std(stream).inspect_err(|error| tracing::warn!(%error, "a connection cannot be served")).ok()
+}
+
 /// Ends when a connection has had no request (`begun`) by the deadline: the head of a request has its own, which only
 /// starts when the HTTP version is known.
 pub(crate) async fn silence(begun: &AtomicBool) {
@@ -83,7 +91,7 @@ pub(crate) async fn silence(begun: &AtomicBool) {
 }
 
 /// Both settings only make things better, so a kernel that has neither is good enough.
-fn tune(stream: &TcpStream) {
+fn tune(stream: &std::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }

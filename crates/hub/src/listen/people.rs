@@ -17,11 +17,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::HANDSHAKE_DEADLINE;
+use super::cores::Cores;
 use crate::request::{self, People};
 
 /// First byte of a TLS handshake record.
@@ -31,12 +32,12 @@ const TLS_HANDSHAKE: u8 = 22;
 pub type CurrentTls = Arc<ArcSwap<rustls::ServerConfig>>;
 
 /// Serves people until the hub stops, then lets what is in flight finish.
-pub async fn serve(people: People, listener: TcpListener, tls: Option<CurrentTls>) {
+pub async fn serve(people: People, listener: TcpListener, tls: Option<CurrentTls>, cores: &Cores) {
     let connections = TaskTracker::new();
     let shutdown = people.hub.shutdown.clone();
     let drain = people.hub.config.server.drain.0;
     let tracker = connections.clone();
-    super::accept(listener, shutdown, move |stream, peer| {
+    super::accept(listener, shutdown, cores, move |stream, peer| {
         tracker.track_future(connection(people.clone(), stream, peer, tls.clone()))
     })
     .await;
@@ -46,7 +47,8 @@ pub async fn serve(people: People, listener: TcpListener, tls: Option<CurrentTls
     }
 }
 
-async fn connection(people: People, stream: TcpStream, peer: SocketAddr, tls: Option<CurrentTls>) {
+async fn connection(people: People, stream: std::net::TcpStream, peer: SocketAddr, tls: Option<CurrentTls>) {
+    let Some(stream) = super::arrived(stream) else { return };
     let mut first = [0u8; 1];
     let peeked = tokio::time::timeout(HANDSHAKE_DEADLINE, stream.peek(&mut first)).await;
     if !matches!(peeked, Ok(Ok(1))) {
