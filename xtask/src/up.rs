@@ -25,6 +25,10 @@ use crate::{build_programs, built, root};
 /// How long the start may take once everything is built.
 const START_LIMIT: Duration = Duration::from_secs(180);
 
+/// The clusters of the test bed, and what runs in each.
+const SAMPLES: [(&str, &str); 2] =
+    [("dev-local", include_str!("../samples/dev-local.yaml")), ("prod-eu", include_str!("../samples/prod-eu.yaml"))];
+
 /// What to start.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -241,14 +245,18 @@ type Beds = (Vec<ControlPlane>, Vec<Served>, PathBuf, Option<PathBuf>);
 /// Two control planes of the test bed, side by side.
 fn test_bed() -> Result<Beds> {
     let binaries = Binaries::ensure(&mut |line| println!("   {line}"))?;
-    let starts = ["dev-local", "prod-eu"].map(|name| {
+    let starts = SAMPLES.map(|(name, sample)| {
         let binaries = binaries.clone();
-        std::thread::spawn(move || ControlPlane::start(&binaries, flotilla_testbed::Options::new(name)))
+        std::thread::spawn(move || {
+            let bed = ControlPlane::start(&binaries, flotilla_testbed::Options::new(name))?;
+            bed.apply(TIER_BINDINGS)?;
+            bed.apply(sample)?;
+            anyhow::Ok(bed)
+        })
     });
     let mut beds = Vec::new();
     for start in starts {
         let bed = start.join().map_err(|_| anyhow::anyhow!("a control plane's start panicked"))??;
-        bed.apply(TIER_BINDINGS)?;
         println!("   control plane {} at {}", bed.name(), bed.server_url());
         beds.push(bed);
     }
