@@ -51,6 +51,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
 use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
 use crate::kubectl::{Kubectl, Trust};
+use crate::listen::agents::Door;
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
 use crate::request::People;
@@ -113,15 +114,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     hub.kubectl.set_gateway(loopback_of(people.local_addr()?));
     let server = server_certificate(&hub)?;
     let people_tls = hub.config.tls.enabled.then(|| tls(&server, None, &[b"h2", b"http/1.1"])).transpose()?;
-    let own = own_certificate(&hub)?;
-    let agents_tls = tls(&own, Some(hub.ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
     tracing::info!(people = %people.local_addr()?, agents = %agents.local_addr()?, metrics = %metrics.local_addr()?, "hub is ready");
 
     let workers = [
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
-        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
+        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
     let router = routes::router(Arc::clone(&hub));
@@ -210,7 +209,10 @@ async fn assemble(
         (true, Some(_)) => Trust::OwnPort,
         (true, None) => Trust::Ca(ca.certificate_pem().to_owned()),
     };
+    let own = own_certificate(&ca, &config)?;
+    let agents_tls = tls(&own, Some(ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
     let hub = Hub {
+        door: Door::new(agents_tls),
         trail: Trail::new(audit.clone()),
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
@@ -295,7 +297,7 @@ struct Certificate {
 /// What people see: the configured certificate, or one of the hub's own CA.
 fn server_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
     let (Some(cert), Some(key)) = (&hub.config.tls.cert_file, &hub.config.tls.key_file) else {
-        return own_certificate(hub);
+        return own_certificate(&hub.ca, &hub.config);
     };
     let read = |path: &PathBuf, name: &str| {
         std::fs::read_to_string(path).with_context(|| format!("tls.{name} {} cannot be read", path.display()))
@@ -304,10 +306,10 @@ fn server_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
 }
 
 /// A certificate of the hub's own CA, which agents trust by its pin.
-fn own_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
-    let issued = hub.ca.issue_server(&server_names(&hub.config), SERVER_CERTIFICATE_LIFE)?;
+fn own_certificate(ca: &CertificateAuthority, config: &Config) -> anyhow::Result<Certificate> {
+    let issued = ca.issue_server(&server_names(config), SERVER_CERTIFICATE_LIFE)?;
     Ok(Certificate {
-        chain: format!("{}{}", issued.chain_pem, ca_suffix(&hub.ca, &issued.chain_pem)),
+        chain: format!("{}{}", issued.chain_pem, ca_suffix(ca, &issued.chain_pem)),
         key: issued.key_pem.to_string(),
     })
 }
