@@ -71,7 +71,9 @@ pub struct Hub {
     pub clusters: ClusterBook,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
-    /// Cancelled when the hub is asked to stop.
+    /// Cancelled when the hub is asked to stop: it is no longer ready, but still takes requests.
+    pub stopping: CancellationToken,
+    /// Cancelled when it takes no more requests.
     pub shutdown: CancellationToken,
 }
 

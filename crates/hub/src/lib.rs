@@ -112,6 +112,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (hub, audit_writer) = assemble(config, store, ca).await?;
     let hub = Arc::new(hub);
     hub.kubectl.set_gateway(loopback_of(people.local_addr()?));
+    kubectl::warn_of_missing_walls();
     let server = server_certificate(&hub)?;
     let people_tls = hub.config.tls.enabled.then(|| tls(&server, None, &[b"h2", b"http/1.1"])).transpose()?;
     tracing::info!(people = %people.local_addr()?, agents = %agents.local_addr()?, metrics = %metrics.local_addr()?, "hub is ready");
@@ -125,7 +126,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     ];
     let router = routes::router(Arc::clone(&hub));
     let serving = tokio::spawn(listen::people::serve(People { hub: Arc::clone(&hub), router }, people, people_tls));
-    stop_signal().await?;
+    stop_signal(&hub).await?;
     tracing::info!("stopping: no new requests, finishing those in flight");
     hub.shutdown.cancel();
     serving.await?;
@@ -147,11 +148,21 @@ async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
     store.close().await;
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
+/// Waits until the listeners are to close: at once after SIGINT; after SIGTERM when load balancers have had time to
+/// notice that the hub is not ready, as with the `--shutdown-delay-duration` of Kubernetes' API server.
+async fn stop_signal(hub: &Hub) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let delay = tokio::select! {
+        _ = terminate.recv() => hub.config.server.shutdown_delay.0,
+        _ = interrupt.recv() => std::time::Duration::ZERO,
+    };
+    hub.stopping.cancel();
+    tracing::info!(?delay, "asked to stop: no longer ready, still taking requests");
     tokio::select! {
+        () = tokio::time::sleep(delay) => {}
         _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = interrupt.recv() => {}
     }
     Ok(())
 }
@@ -219,6 +230,7 @@ async fn assemble(
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
+        stopping: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         config,
         store,

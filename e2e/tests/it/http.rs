@@ -86,6 +86,11 @@ impl Api {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// At something with a certificate of another CA.
+    pub(crate) fn trusting(&self, ca: &std::path::Path) -> Self {
+        Self { tls: Arc::new(tls(ca, None)), ..self.clone() }
+    }
+
     /// The other listener, the agents'.
     pub(crate) fn at(&self, port: u16) -> Self {
         Self { port, ..self.clone() }
