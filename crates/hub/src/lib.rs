@@ -121,6 +121,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
+        tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
@@ -130,6 +131,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tracing::info!("stopping: no new requests, finishing those in flight");
     hub.shutdown.cancel();
     serving.await?;
+    if let Err(error) = hub.gate.settle_denied(true).await {
+        tracing::warn!(%error, "the count of denied calls could not be recorded");
+    }
     hub.tunnels.drain();
     for worker in workers {
         worker.abort();
