@@ -36,11 +36,12 @@ impl AgentProcess {
         kubeconfig: &Path,
         extra: &str,
     ) -> Result<Self> {
-        Self::start_through(programs, leash, hub, hub.agents_port, cluster, kubeconfig, extra)
+        let url = format!("https://localhost:{}", hub.agents_port);
+        Self::start_through(programs, leash, hub, &url, cluster, kubeconfig, extra)
     }
 
-    /// As [`AgentProcess::start`], but the agent reaches the hub through `port` of this machine, where a test can
-    /// come between them.
+    /// As [`AgentProcess::start`], but the agent reaches the hub at `url`, where a test or a proxy can come between
+    /// them.
     ///
     /// # Errors
     /// As [`AgentProcess::start`].
@@ -48,7 +49,7 @@ impl AgentProcess {
         programs: &Programs,
         leash: &Path,
         hub: &HubProcess,
-        port: u16,
+        url: &str,
         cluster: &str,
         kubeconfig: &Path,
         extra: &str,
@@ -67,8 +68,7 @@ impl AgentProcess {
             dir,
         };
         let config = format!(
-            "central: {{url: \"https://localhost:{}\", token: \"{token}\"}}\ncluster: {{name: {cluster}}}\nkubernetes: {{kubeconfig: {kubeconfig:?}}}\nstate_dir: {:?}\nhealth: {{listen: \"127.0.0.1:{}\"}}\n{extra}",
-            port,
+            "central: {{url: \"{url}\", token: \"{token}\"}}\ncluster: {{name: {cluster}}}\nkubernetes: {{kubeconfig: {kubeconfig:?}}}\nstate_dir: {:?}\nhealth: {{listen: \"127.0.0.1:{}\"}}\n{extra}",
             agent.dir.join("state"),
             agent.health_port
         );

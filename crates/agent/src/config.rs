@@ -41,6 +41,13 @@ pub(crate) struct Central {
     pub(crate) token: Option<Secret>,
 }
 
+impl Central {
+    /// Whether a proxy terminates TLS between here and the hub.
+    pub(crate) fn is_behind_proxy(&self) -> bool {
+        self.url.trim_start().starts_with("wss:")
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Cluster {
@@ -145,8 +152,10 @@ fn check(config: &Config) -> anyhow::Result<()> {
     let url: http::Uri =
         config.central.url.parse().ok().context("`central.url` is not a URL like https://hub.example.com:8443")?;
     let root = matches!(url.path(), "" | "/") && url.query().is_none();
-    if url.scheme_str() != Some("https") || url.host().is_none_or(str::is_empty) || !root {
-        bail!("`central.url` must have the form https://hub.example.com:8443, without a path");
+    if !matches!(url.scheme_str(), Some("https" | "wss")) || url.host().is_none_or(str::is_empty) || !root {
+        bail!(
+            "`central.url` must have the form https://hub.example.com:8443, or wss://hub.example.com behind a proxy that terminates TLS, without a path"
+        );
     }
     if config.cluster.name.is_empty() {
         bail!(
@@ -231,7 +240,17 @@ mod tests {
             let text = format!("{:#}", loaded(yaml, environment).unwrap_err());
             assert!(text.contains(want) && !text.contains("hunter2"), "{yaml}: {text}");
         }
-        for url in ["hub:8443", "http://hub:8443", "https://", "https://hub/path", "https://hub?x", "nonsense"] {
+        assert!(loaded("", &[("CENTRAL_URL", "wss://hub"), ("CLUSTER_NAME", "a")]).unwrap().central.is_behind_proxy());
+        for url in [
+            "hub:8443",
+            "http://hub:8443",
+            "ws://hub",
+            "wss://hub/path",
+            "https://",
+            "https://hub/path",
+            "https://hub?x",
+            "nonsense",
+        ] {
             assert!(loaded("", &[("CENTRAL_URL", url), ("CLUSTER_NAME", "a")]).is_err(), "{url}");
         }
         assert!(loaded("", &[("CENTRAL_URL", "https://hub"), ("CLUSTER_NAME", "A/b")]).is_err());

@@ -41,6 +41,11 @@ enum Trust {
 impl Hub {
     /// Reads what the settings say of the hub.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        if config.central.is_behind_proxy() {
+            let target = Target::behind_proxy(&config.central.url, &proxy_tls(config)?).context("`central.url`")?;
+            // Inside the WebSocket the hub proves itself as it does everywhere; `tls` speaks of the proxy.
+            return Ok(Self { target, trust: Trust::Enrolment });
+        }
         let target = config.central.url.parse().context("`central.url`")?;
         let trust = match &config.tls.ca_file {
             _ if config.tls.insecure => Trust::Anyone,
@@ -116,6 +121,20 @@ impl Hub {
     }
 }
 
+/// TLS to the proxy of a `wss://` address.
+fn proxy_tls(config: &Config) -> anyhow::Result<ClientConfig> {
+    let tls = match &config.tls.ca_file {
+        _ if config.tls.insecure => pki::proxy_client_config(None),
+        None => pki::proxy_client_config(Some(Roots::Native)),
+        Some(path) => {
+            let pem = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `tls.ca_file` {}", path.display()))?;
+            pki::proxy_client_config(Some(Roots::Pem(&pem)))
+        }
+    };
+    tls.context("the proxy's CA: give it as `tls.ca_file`")
+}
+
 /// What the file keeps of a token: enough to know it again, useless for enrolling (256 random bits, hashed).
 pub(crate) fn token_hash(token: &EnrolmentToken) -> String {
     token.secret_hash().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -136,7 +155,9 @@ impl HubError {
     /// Whether asking again soon is pointless, because hub or token are the wrong ones.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Call(error) => error.refusal().is_some() || matches!(error, EnrolError::PinMismatch),
+            Self::Call(error) => {
+                error.refusal().is_some_and(|refusal| !refusal.may_pass()) || matches!(error, EnrolError::PinMismatch)
+            }
             Self::Other(_) => true,
         }
     }

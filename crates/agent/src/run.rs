@@ -31,7 +31,9 @@ pub(crate) async fn run(config: Config, settings: Source) -> anyhow::Result<()> 
     let shutdown = stop_on_signal()?;
     let upstream = upstream(&config.kubernetes)?;
     let hub = Hub::new(&config)?;
-    if config.tls.insecure {
+    if config.tls.insecure && config.central.is_behind_proxy() {
+        tracing::warn!("tls.insecure is set: the proxy is not verified; the hub behind it is, by the enrolment");
+    } else if config.tls.insecure {
         tracing::warn!(
             "tls.insecure is set: the hub is NOT verified, and whoever answers at {} rules this cluster",
             config.central.url

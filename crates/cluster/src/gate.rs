@@ -33,8 +33,10 @@ use flotilla_store::audit::{AuditError, AuditLog};
 use flotilla_types::audit::{Actor, AuditRow, Outcome};
 use flotilla_types::id::{AuditId, RequestId, UserId};
 use flotilla_types::time::Timestamp;
+use tokio::time::Instant;
 
 use crate::act::{self, Act};
+use crate::denials::Denials;
 use crate::guard::Trail;
 use crate::metrics::ClusterMetrics;
 use crate::request::{ClusterRequest, RequestContext};
@@ -54,6 +56,7 @@ pub struct Gate {
     audit: AuditLog,
     metrics: ClusterMetrics,
     options: GateOptions,
+    denials: Arc<Denials>,
 }
 
 /// A request that the policy allows.
@@ -122,7 +125,7 @@ impl Gate {
         metrics: ClusterMetrics,
         options: GateOptions,
     ) -> Self {
-        Self { policy, audit, metrics, options }
+        Self { policy, audit, metrics, options, denials: Arc::default() }
     }
 
     /// Asks the policy.
@@ -173,12 +176,28 @@ impl Gate {
         Ok(Audited { request, grant, trail })
     }
 
-    /// Writes the one row of a refused request.
+    /// Writes the one row of a refused request, or counts it: of a person who is refused all the time not every call
+    /// gets a row (at most 60 a minute, and one for all that are the same), but all are counted in one.
     ///
     /// # Errors
     /// The row cannot be written.
     pub async fn audit_denied(&self, denied: &Denied) -> Result<(), AuditError> {
-        self.audit.record(denied.row.clone()).await
+        for row in self.denials.note(denied.row.clone(), Instant::now()) {
+            self.audit.record(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that say how many refused requests were only counted: of minutes that are over, or of `all`.
+    ///
+    /// # Errors
+    /// A row cannot be written.
+    pub async fn settle_denied(&self, all: bool) -> Result<(), AuditError> {
+        let rows = if all { self.denials.settle_all() } else { self.denials.settle(Instant::now()) };
+        for row in rows {
+            self.audit.record(row).await?;
+        }
+        Ok(())
     }
 
     fn deny(

@@ -22,6 +22,7 @@ pub mod request_info;
 pub mod status_of;
 pub mod transport;
 
+mod denials;
 mod streams;
 
 pub use flotilla_tunnel::body::{Body, BoxError, boxed, empty, full};

@@ -102,6 +102,9 @@ pub struct Server {
     pub public_url: Option<String>,
     /// Address at which agents reach the hub. Left out: `https://localhost:<grpc_port>`.
     pub agent_url: Option<String>,
+    /// After SIGTERM: how long `/readyz` says 503 while requests are still taken, so that whoever sends them here
+    /// can stop doing so before the listeners close.
+    pub shutdown_delay: Period,
     /// How long in-flight requests may take to finish when the hub stops.
     pub drain: Period,
 }
@@ -241,6 +244,7 @@ impl Default for Server {
             metrics_bind: loopback,
             public_url: None,
             agent_url: None,
+            shutdown_delay: Period::secs(2),
             drain: Period::secs(20),
         }
     }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::kubectl::Kubectl;
+use crate::listen::agents::Door;
 use crate::metrics::HubMetrics;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
@@ -60,6 +61,8 @@ pub struct Hub {
     pub tunnel_metrics: TunnelMetrics,
     /// Signs the certificates of agents and of this hub.
     pub ca: CertificateAuthority,
+    /// Where agents come in.
+    pub door: Door,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
     /// Counters.
@@ -68,7 +71,9 @@ pub struct Hub {
     pub clusters: ClusterBook,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
-    /// Cancelled when the hub is asked to stop.
+    /// Cancelled when the hub is asked to stop: it is no longer ready, but still takes requests.
+    pub stopping: CancellationToken,
+    /// Cancelled when it takes no more requests.
     pub shutdown: CancellationToken,
 }
 

@@ -8,14 +8,18 @@
 //! 3. **kernel** ([`enter_sandbox`]): Landlock (Linux 5.13, TCP rules 6.7) lets it read its own program and
 //!    libraries and that directory, and connect to the gateway's port, nothing else.
 //!
-//! The first and second hold everywhere; the third makes a mistake in the first harmless.
+//! The first and second hold everywhere; the third makes a mistake in the first harmless. Where the kernel lacks it,
+//! commands run behind the first two alone, and the hub says so when it starts ([`warn_of_missing_walls`]).
+//!
+//! Its requests come from loopback under a path of their own ([`Kubectl::restore`]), by which the hub knows from where
+//! the caller came, and so do the audit rows.
 //!
 //! Must not know: policy. It decides nothing about rights.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,12 +31,13 @@ use flotilla_identity::principal::Principal;
 use flotilla_types::api::{ExecRequest, ExecResponse};
 use flotilla_types::id::UserId;
 use flotilla_types::problem::Code;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::hub::Hub;
@@ -51,6 +56,9 @@ const DIFF: &str = "/usr/bin/diff";
 
 /// Name of the hidden subcommand of the `flotilla` program that becomes kubectl inside the sandbox.
 pub const SANDBOX_COMMAND: &str = "hub-kubectl-sandbox";
+
+/// Before the path of a request of such a kubectl, with the command's ticket behind it.
+const RUN_PREFIX: &str = "/run/";
 
 /// Subcommands that do their whole work through the API server and end by themselves.
 const SUBCOMMANDS: &[&str] = &[
@@ -142,6 +150,7 @@ pub struct Kubectl {
     trust: Trust,
     running: Semaphore,
     running_of: Arc<Mutex<HashMap<UserId, usize>>>,
+    callers: Arc<Mutex<HashMap<String, IpAddr>>>,
     deadline: Duration,
 }
 
@@ -161,7 +170,32 @@ impl Kubectl {
     #[must_use]
     pub fn new(program: PathBuf, trust: Trust, deadline: Duration) -> Self {
         let running = Semaphore::new(CONCURRENT);
-        Self { program, gateway: OnceLock::new(), trust, running, running_of: Arc::default(), deadline }
+        Self {
+            program,
+            gateway: OnceLock::new(),
+            trust,
+            running,
+            running_of: Arc::default(),
+            callers: Arc::default(),
+            deadline,
+        }
+    }
+
+    /// Makes of a request of a kubectl that the hub runs what its caller would have sent himself; his address. Any
+    /// other request stays as it is.
+    pub fn restore<B>(&self, request: &mut Request<B>) -> Option<IpAddr> {
+        let rest = request.uri().path_and_query()?.as_str().strip_prefix(RUN_PREFIX)?;
+        let (ticket, target) = rest.split_once('/')?;
+        let address = *self.callers.lock().get(ticket)?;
+        *request.uri_mut() = format!("/{target}").parse().ok()?;
+        Some(address)
+    }
+
+    /// A ticket by which requests of one command are known, until it is dropped.
+    fn ticket_for(&self, address: IpAddr) -> Ticket {
+        let text = Uuid::new_v4().simple().to_string();
+        self.callers.lock().insert(text.clone(), address);
+        Ticket { text, callers: Arc::clone(&self.callers) }
     }
 
     /// Where this hub's own people's listener is, known once it is bound.
@@ -181,6 +215,19 @@ impl Kubectl {
     }
 }
 
+/// Stands for a caller's address while his command runs. Whoever knows it can pass for coming from there, and nothing
+/// more: it is no credential.
+struct Ticket {
+    text: String,
+    callers: Arc<Mutex<HashMap<String, IpAddr>>>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.callers.lock().remove(&self.text);
+    }
+}
+
 /// One running command of one person.
 struct Turn {
     user: UserId,
@@ -197,7 +244,7 @@ impl Drop for Turn {
     }
 }
 
-/// Runs one command in `cluster` with the caller's token.
+/// Runs one command in `cluster` with the caller's token; the audit log will say that he called from `address`.
 ///
 /// # Errors
 /// 422 for a command that is not for the hub to run, 501 without kubectl, 504 when it takes too long.
@@ -206,6 +253,7 @@ pub async fn run(
     cluster: &str,
     principal: &Principal,
     token: &SecretString,
+    address: IpAddr,
     request: ExecRequest,
 ) -> Result<ExecResponse, ApiError> {
     vet(&request.command).map_err(ApiError::invalid)?;
@@ -224,7 +272,9 @@ pub async fn run(
     let home =
         tempfile::Builder::new().prefix("flotilla-kubectl-").tempdir().map_err(|error| ApiError::internal(&error))?;
     let kubeconfig = home.path().join("kubeconfig");
-    write_private(&kubeconfig, &kubeconfig_text(&kubectl.trust, gateway, cluster, token)?)
+    let ticket = kubectl.ticket_for(address);
+    let server = format!("https://{gateway}{RUN_PREFIX}{}/k8s/clusters/{cluster}", ticket.text);
+    write_private(&kubeconfig, &kubeconfig_text(&kubectl.trust, &server, cluster, token)?)
         .map_err(|error| ApiError::internal(&error))?;
     let mut child = command(&kubectl.program, home.path(), gateway.port(), &request.command)?
         .spawn()
@@ -316,14 +366,9 @@ async fn communicate(child: &mut tokio::process::Child, input: Option<String>) -
     Ok(ExecResponse { output, exit_code: status.code().unwrap_or(137) })
 }
 
-fn kubeconfig_text(
-    trust: &Trust,
-    gateway: SocketAddr,
-    cluster: &str,
-    token: &SecretString,
-) -> Result<String, ApiError> {
+fn kubeconfig_text(trust: &Trust, server: &str, cluster: &str, token: &SecretString) -> Result<String, ApiError> {
     use base64::Engine;
-    let mut server = serde_json::json!({"server": format!("https://{gateway}/k8s/clusters/{cluster}")});
+    let mut server = serde_json::json!({"server": server});
     match trust {
         Trust::Ca(pem) => {
             server["certificate-authority-data"] = base64::engine::general_purpose::STANDARD.encode(pem).into();
@@ -463,6 +508,31 @@ pub fn enter_sandbox(words: &[OsString]) -> anyhow::Error {
     }
 }
 
+/// Says which walls around kubectl this kernel does not have.
+pub fn warn_of_missing_walls() {
+    if let Err(missing) = walls() {
+        tracing::warn!(
+            missing,
+            "kubectl that the hub runs (POST /clusters/{{id}}/exec) is held by the words it may be given and by its empty \
+             environment alone; a kernel with Landlock (Linux 6.7) confines it, and gateway.kubectl: /nonexistent turns it off"
+        );
+    }
+}
+
+/// Whether the kernel has what [`confine`] asks for, or what it lacks.
+fn walls() -> Result<(), &'static str> {
+    use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr};
+    let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let made = |ruleset: Result<Ruleset, landlock::RulesetError>| ruleset.and_then(Ruleset::create).is_ok();
+    if !made(strict().handle_access(AccessFs::from_all(ABI::V1))) {
+        return Err("files and TCP (Landlock is not there or not enabled)");
+    }
+    if !made(strict().handle_access(AccessNet::from_all(ABI::V4))) {
+        return Err("TCP (Landlock before Linux 6.7)");
+    }
+    Ok(())
+}
+
 /// Landlock: see `landlock(7)`. On a kernel without it the rules are dropped, as the module says.
 fn confine(program: &Path, home: &Path, port: u16) -> anyhow::Result<()> {
     use landlock::{
@@ -486,7 +556,32 @@ fn confine(program: &Path, home: &Path, port: u16) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::vet;
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::{Kubectl, Trust, vet};
+
+    #[test]
+    fn requests_of_a_running_command_come_from_its_caller() {
+        let kubectl = Kubectl::new("kubectl".into(), Trust::None, Duration::from_secs(1));
+        let address: IpAddr = "192.0.2.7".parse().unwrap();
+        let ticket = kubectl.ticket_for(address);
+        let target = "/k8s/clusters/dev/api/v1/pods?limit=500&x=%2F";
+        let path = format!("/run/{}{target}", ticket.text);
+        let restored = |path: &str| {
+            let mut request = Request::get(path).body(()).unwrap();
+            (kubectl.restore(&mut request), request.uri().to_string())
+        };
+        assert_eq!(restored(&path), (Some(address), target.to_owned()));
+        assert_eq!(restored(&format!("https://localhost:1{path}")), (Some(address), target.to_owned()));
+        for other in [target, "/run/", "/run//k8s/clusters/dev/api", "/run/0/k8s/clusters/dev/api"] {
+            assert_eq!(restored(other), (None, other.to_owned()));
+        }
+        drop(ticket);
+        assert_eq!(restored(&path), (None, path.clone()));
+    }
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()

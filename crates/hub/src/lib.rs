@@ -51,6 +51,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
 use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
 use crate::kubectl::{Kubectl, Trust};
+use crate::listen::agents::Door;
 use crate::listen::cores::Cores;
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
@@ -112,10 +113,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (hub, audit_writer) = assemble(config, store, ca).await?;
     let hub = Arc::new(hub);
     hub.kubectl.set_gateway(loopback_of(people.local_addr()?));
+    kubectl::warn_of_missing_walls();
     let server = server_certificate(&hub)?;
     let people_tls = hub.config.tls.enabled.then(|| tls(&server, None, &[b"h2", b"http/1.1"])).transpose()?;
-    let own = own_certificate(&hub)?;
-    let agents_tls = tls(&own, Some(hub.ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
     tracing::info!(people = %people.local_addr()?, agents = %agents.local_addr()?, metrics = %metrics.local_addr()?, "hub is ready");
 
     let cores = Arc::new(Cores::start()?);
@@ -123,19 +123,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
-        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls, Arc::clone(&cores))),
+        tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
+        tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, Arc::clone(&cores))),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics, Arc::clone(&cores))),
     ];
     let router = routes::router(Arc::clone(&hub));
     let served = People { hub: Arc::clone(&hub), router };
     let serving = listen::people::serve(served, people, people_tls, &cores);
     let stopped = async {
-        let stopped = stop_signal().await;
+        let stopped = stop_signal(&hub).await;
         tracing::info!("stopping: no new requests, finishing those in flight");
         hub.shutdown.cancel();
         stopped
     };
     tokio::join!(serving, stopped).1?;
+    if let Err(error) = hub.gate.settle_denied(true).await {
+        tracing::warn!(%error, "the count of denied calls could not be recorded");
+    }
     hub.tunnels.drain();
     for worker in workers {
         worker.abort();
@@ -156,11 +160,21 @@ async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
     store.close().await;
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
+/// Waits until the listeners are to close: at once after SIGINT; after SIGTERM when load balancers have had time to
+/// notice that the hub is not ready, as with the `--shutdown-delay-duration` of Kubernetes' API server.
+async fn stop_signal(hub: &Hub) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let delay = tokio::select! {
+        _ = terminate.recv() => hub.config.server.shutdown_delay.0,
+        _ = interrupt.recv() => std::time::Duration::ZERO,
+    };
+    hub.stopping.cancel();
+    tracing::info!(?delay, "asked to stop: no longer ready, still taking requests");
     tokio::select! {
+        () = tokio::time::sleep(delay) => {}
         _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = interrupt.recv() => {}
     }
     Ok(())
 }
@@ -218,13 +232,17 @@ async fn assemble(
         (true, Some(_)) => Trust::OwnPort,
         (true, None) => Trust::Ca(ca.certificate_pem().to_owned()),
     };
+    let own = own_certificate(&ca, &config)?;
+    let agents_tls = tls(&own, Some(ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
     let hub = Hub {
+        door: Door::new(agents_tls),
         trail: Trail::new(audit.clone()),
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
+        stopping: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         config,
         store,
@@ -303,7 +321,7 @@ struct Certificate {
 /// What people see: the configured certificate, or one of the hub's own CA.
 fn server_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
     let (Some(cert), Some(key)) = (&hub.config.tls.cert_file, &hub.config.tls.key_file) else {
-        return own_certificate(hub);
+        return own_certificate(&hub.ca, &hub.config);
     };
     let read = |path: &PathBuf, name: &str| {
         std::fs::read_to_string(path).with_context(|| format!("tls.{name} {} cannot be read", path.display()))
@@ -312,10 +330,10 @@ fn server_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
 }
 
 /// A certificate of the hub's own CA, which agents trust by its pin.
-fn own_certificate(hub: &Hub) -> anyhow::Result<Certificate> {
-    let issued = hub.ca.issue_server(&server_names(&hub.config), SERVER_CERTIFICATE_LIFE)?;
+fn own_certificate(ca: &CertificateAuthority, config: &Config) -> anyhow::Result<Certificate> {
+    let issued = ca.issue_server(&server_names(config), SERVER_CERTIFICATE_LIFE)?;
     Ok(Certificate {
-        chain: format!("{}{}", issued.chain_pem, ca_suffix(&hub.ca, &issued.chain_pem)),
+        chain: format!("{}{}", issued.chain_pem, ca_suffix(ca, &issued.chain_pem)),
         key: issued.key_pem.to_string(),
     })
 }

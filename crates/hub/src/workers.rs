@@ -47,6 +47,20 @@ pub async fn watch_roles_file(hub: Arc<Hub>) {
     }
 }
 
+/// Writes how many calls were denied without a row of their own, soon after the minute in which they were.
+pub async fn settle_denials(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(10);
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = hub.gate.settle_denied(false).await {
+            tracing::warn!(%error, "the count of denied calls could not be recorded");
+        }
+    }
+}
+
 /// Asks clusters that are reached directly whether they are there.
 pub async fn probe_clusters(hub: Arc<Hub>) {
     const INTERVAL: Duration = Duration::from_secs(30);

@@ -4,6 +4,15 @@
 //! [`PROTOCOL`] and the roles flip at once. Whatever stands in front of a hub and speaks only
 //! HTTP/1.1 picks that, and the tunnel begins after `GET /api/agents/connect` has been upgraded.
 //!
+//! A hub behind a proxy that terminates TLS (`wss://`) is reached through a WebSocket: TLS to the proxy, `GET
+//! /api/agents/connect` with `Upgrade: websocket`, and inside that the same TLS connection to the hub as without a proxy,
+//! client certificate and all. Whatever the proxy is or does, it can only cut the connection.
+//!
+//! ```text
+//!   direct   TCP ▸ TLS (hub) ▸ tunnel
+//!   wss      TCP ▸ TLS (proxy) ▸ WebSocket ▸ TLS (hub) ▸ tunnel
+//! ```
+//!
 //! Must not know: what is sent over the stream.
 
 use std::fmt;
@@ -16,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, UPGRADE};
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -29,8 +38,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::error::{Refusal, tls_cause};
+use crate::websocket::{self, Socket};
 use crate::welcome::retry_after;
 use crate::{Lane, PROTOCOL};
 
@@ -40,7 +51,7 @@ pub const CONNECT_PATH: &str = "/api/agents/connect";
 /// Query parameter of [`CONNECT_PATH`] that names the lane, for access logs: the tunnel itself says it again.
 const LANE_PARAMETER: &str = "lane";
 
-/// How long name resolution, TCP and TLS may take together.
+/// How long name resolution, TCP and TLS may take together; through a proxy, the WebSocket too.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the answer to the upgrade may take.
@@ -51,29 +62,58 @@ const MAX_REFUSAL: usize = 64 * 1024;
 
 const DEFAULT_PORT: u16 = 443;
 
-/// Address of the hub's listener for agents: `https://host[:port]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+const HTTPS: &str = "https";
+const WSS: &str = "wss";
+
+/// What a connection to the hub runs on.
+pub type Wire = Either<TcpStream, Socket<TokioIo<Upgraded>>>;
+
+/// Address of the hub's listener for agents, `https://host[:port]`, or of a proxy in front of its listener for people,
+/// `wss://host[:port]`.
+#[derive(Clone, Debug)]
 pub struct Target {
     authority: String,
     host: String,
     port: u16,
     name: ServerName<'static>,
+    /// TLS to the proxy, if there is one.
+    proxy: Option<Arc<ClientConfig>>,
 }
 
 /// Not an address of a hub.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not the address of a hub: expected https://HOST[:PORT] and nothing after it")]
-pub struct InvalidTarget(String);
+#[error("`{text}` is not the address of a hub: expected {scheme}://HOST[:PORT] and nothing after it")]
+pub struct InvalidTarget {
+    text: String,
+    scheme: &'static str,
+}
 
 impl FromStr for Target {
     type Err = InvalidTarget;
 
+    /// A hub that is reached directly.
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let invalid = || InvalidTarget(text.to_owned());
+        Self::parse(text, HTTPS, None)
+    }
+}
+
+impl Target {
+    /// A hub behind a proxy. `tls` is for the proxy alone; its ALPN names are replaced.
+    ///
+    /// # Errors
+    /// `text` is not `wss://HOST[:PORT]`.
+    pub fn behind_proxy(text: &str, tls: &ClientConfig) -> Result<Self, InvalidTarget> {
+        let mut tls = tls.clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::parse(text, WSS, Some(Arc::new(tls)))
+    }
+
+    fn parse(text: &str, scheme: &'static str, proxy: Option<Arc<ClientConfig>>) -> Result<Self, InvalidTarget> {
+        let invalid = || InvalidTarget { text: text.to_owned(), scheme };
         let uri: Uri = text.trim().parse().map_err(|_| invalid())?;
         let bare = uri.path() == "/" && uri.query().is_none();
         let authority = uri.authority().ok_or_else(invalid)?;
-        if uri.scheme_str() != Some("https") || !bare || authority.as_str().contains('@') {
+        if uri.scheme_str() != Some(scheme) || !bare || authority.as_str().contains('@') {
             return Err(invalid());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -82,20 +122,20 @@ impl FromStr for Target {
             host: host.to_owned(),
             port: authority.port_u16().unwrap_or(DEFAULT_PORT),
             name: ServerName::try_from(host.to_owned()).map_err(|_| invalid())?,
+            proxy,
         })
+    }
+
+    /// `host[:port]` as it was given, for `Host`.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}", self.authority)
-    }
-}
-
-impl Target {
-    /// `host[:port]` as it was given, for `Host`.
-    pub fn authority(&self) -> &str {
-        &self.authority
+        let scheme = if self.proxy.is_some() { WSS } else { HTTPS };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -120,6 +160,23 @@ pub enum DialError {
         /// What happened.
         #[source]
         source: io::Error,
+    },
+    /// The proxy in front of the hub is not trusted, or does not speak the same TLS.
+    #[error("no TLS connection to the proxy at {target}")]
+    ProxyTls {
+        /// The hub.
+        target: Target,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// Something switched protocols, but not to this WebSocket.
+    #[error("no WebSocket to {target}: {reason}")]
+    WebSocket {
+        /// The hub.
+        target: Target,
+        /// What is wrong with the answer.
+        reason: &'static str,
     },
     /// Too slow.
     #[error("{target} did not answer within {} s", .deadline.as_secs())]
@@ -146,29 +203,59 @@ pub enum DialError {
 impl DialError {
     /// Whether trying again soon is pointless: the hub is up and does not want this agent.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Tls { .. })
+        match self {
+            Self::Refused(refusal) => !refusal.may_pass(),
+            Self::Tls { .. } | Self::ProxyTls { .. } | Self::WebSocket { .. } => true,
+            _ => false,
+        }
     }
 }
 
-/// Opens a TLS connection. Name resolution, TCP and TLS have 10 s together.
+/// Opens a TLS connection to the hub. It has 10 s for all that this takes.
 ///
 /// # Errors
 /// See [`DialError`].
-pub async fn connect(target: &Target, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, DialError> {
+pub async fn connect(target: &Target, tls: Arc<ClientConfig>) -> Result<TlsStream<Wire>, DialError> {
     let attempt = async {
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
-        tcp.set_nodelay(true)?;
-        TlsConnector::from(tls).connect(target.name.clone(), tcp).await
+        let wire = match &target.proxy {
+            None => Wire::Left(tcp(target).await?),
+            Some(proxy) => Wire::Right(Box::pin(through(target, Arc::clone(proxy))).await?),
+        };
+        secured(target, tls, wire).await
     };
-    tokio::time::timeout(CONNECT_DEADLINE, attempt).await.map_err(|_| timed_out(target, CONNECT_DEADLINE))?.map_err(
-        |source| {
-            let target = target.clone();
-            match tls_cause(&source) {
-                Some(_) => DialError::Tls { target, source },
-                None => DialError::Unreachable { target, source },
-            }
-        },
-    )
+    tokio::time::timeout(CONNECT_DEADLINE, attempt).await.map_err(|_| timed_out(target, CONNECT_DEADLINE))?
+}
+
+async fn tcp(target: &Target) -> Result<TcpStream, DialError> {
+    let unreachable = |source| DialError::Unreachable { target: target.clone(), source };
+    let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    Ok(tcp)
+}
+
+async fn secured<IO>(target: &Target, tls: Arc<ClientConfig>, io: IO) -> Result<TlsStream<IO>, DialError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    TlsConnector::from(tls).connect(target.name.clone(), io).await.map_err(|source| {
+        let target = target.clone();
+        match tls_cause(&source) {
+            Some(_) => DialError::Tls { target, source },
+            None => DialError::Unreachable { target, source },
+        }
+    })
+}
+
+/// Opens a WebSocket through the proxy.
+async fn through(target: &Target, proxy: Arc<ClientConfig>) -> Result<Socket<TokioIo<Upgraded>>, DialError> {
+    let stream = secured(target, proxy, tcp(target).await?).await.map_err(|error| match error {
+        DialError::Tls { target, source } => DialError::ProxyTls { target, source },
+        other => other,
+    })?;
+    let opening = websocket::Opening::new();
+    let answer = switch(target, stream, CONNECT_PATH, opening.headers()).await?;
+    opening.check(answer.headers()).map_err(|reason| DialError::WebSocket { target: target.clone(), reason })?;
+    Ok(Socket::client(TokioIo::new(upgraded(target, answer).await?)).await)
 }
 
 /// Opens a stream for a tunnel. The ALPN names of `tls` are replaced.
@@ -182,31 +269,48 @@ pub async fn dial(target: &Target, tls: &ClientConfig, lane: Lane) -> Result<Car
     if stream.get_ref().1.alpn_protocol() == Some(PROTOCOL.as_bytes()) {
         return Ok(Carrier::Tls(Box::new(stream)));
     }
-    let upgrade = upgrade(target, stream, lane);
+    let upgrade = async {
+        let headers = HeaderMap::from_iter([
+            (CONNECTION, HeaderValue::from_static("Upgrade")),
+            (UPGRADE, HeaderValue::from_static(PROTOCOL)),
+        ]);
+        let answer = switch(target, stream, &format!("{CONNECT_PATH}?{LANE_PARAMETER}={lane}"), headers).await?;
+        upgraded(target, answer).await
+    };
     let upgraded =
         tokio::time::timeout(UPGRADE_DEADLINE, upgrade).await.map_err(|_| timed_out(target, UPGRADE_DEADLINE))??;
     Ok(Carrier::Upgraded(TokioIo::new(upgraded)))
 }
 
-async fn upgrade(target: &Target, stream: TlsStream<TcpStream>, lane: Lane) -> Result<Upgraded, DialError> {
+/// Asks for an upgrade; the 101.
+async fn switch<IO>(
+    target: &Target,
+    stream: IO,
+    path: &str,
+    mut headers: HeaderMap,
+) -> Result<Response<Incoming>, DialError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let failed = |source| DialError::Protocol { target: target.clone(), source };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     // Ends by itself: with the upgrade, or when `sender` is dropped.
     tokio::spawn(connection.with_upgrades());
-    let mut request = Request::new(Empty::<Bytes>::new());
-    let path = format!("{CONNECT_PATH}?{LANE_PARAMETER}={lane}");
-    *request.uri_mut() = Uri::try_from(path).unwrap_or_else(|_| Uri::from_static(CONNECT_PATH));
-    let headers = request.headers_mut();
-    headers.insert(CONNECTION, http::HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, http::HeaderValue::from_static(PROTOCOL));
     if let Ok(host) = target.authority.parse() {
         headers.insert(HOST, host);
     }
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = Uri::try_from(path).unwrap_or_else(|_| Uri::from_static(CONNECT_PATH));
+    *request.headers_mut() = headers;
     let response = sender.send_request(request).await.map_err(failed)?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(response).await.into());
     }
-    hyper::upgrade::on(response).await.map_err(failed)
+    Ok(response)
+}
+
+async fn upgraded(target: &Target, answer: Response<Incoming>) -> Result<Upgraded, DialError> {
+    hyper::upgrade::on(answer).await.map_err(|source| DialError::Protocol { target: target.clone(), source })
 }
 
 /// What can be made of an answer that is not the one hoped for.
@@ -235,7 +339,7 @@ fn timed_out(target: &Target, deadline: Duration) -> DialError {
 /// A byte stream to the hub.
 pub enum Carrier {
     /// Straight on TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Wire>>),
     /// After an HTTP/1.1 upgrade.
     Upgraded(TokioIo<Upgraded>),
 }
@@ -306,8 +410,31 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_proxies() {
+        let tls = crate::pki::pinned_ca_client_config().unwrap();
+        let target = Target::behind_proxy("wss://hub.example", &tls).unwrap();
+        assert_eq!(
+            (target.host.as_str(), target.port, target.to_string().as_str()),
+            ("hub.example", 443, "wss://hub.example")
+        );
+        for text in ["ws://hub", "https://hub", "wss://hub/path"] {
+            let refused = Target::behind_proxy(text, &tls).unwrap_err().to_string();
+            assert!(refused.contains("expected wss://HOST"), "{refused}");
+        }
+    }
+
+    #[test]
     fn other_addresses_are_refused() {
-        for text in ["", "hub:8443", "http://hub", "https://hub/path", "https://hub?q", "https://u@hub", "https://"] {
+        for text in [
+            "",
+            "hub:8443",
+            "http://hub",
+            "wss://hub",
+            "https://hub/path",
+            "https://hub?q",
+            "https://u@hub",
+            "https://",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -202,7 +202,7 @@ impl From<TunnelError> for Failure {
         Self {
             text: chain(&error),
             // In TLS 1.3 a server's verdict on the client's certificate comes after the handshake.
-            unwanted: matches!(error, TunnelError::Refused(_))
+            unwanted: matches!(&error, TunnelError::Refused(refusal) if !refusal.may_pass())
                 || matches!(tls_cause(&error), Some(rustls::Error::AlertReceived(_))),
             refusal: match error {
                 TunnelError::Refused(refusal) => Some(refusal),

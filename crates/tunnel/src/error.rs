@@ -17,6 +17,14 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+impl Refusal {
+    /// Whether the next attempt may well go through: a proxy says so of a hub that is away (502, 504), a hub when it
+    /// stops (503).
+    pub fn may_pass(&self) -> bool {
+        matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    }
+}
+
 /// Why a tunnel ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

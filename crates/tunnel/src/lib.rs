@@ -28,6 +28,7 @@ pub mod registry;
 pub mod serve;
 pub mod token;
 pub mod upgrade;
+pub mod websocket;
 mod welcome;
 pub mod windows;
 

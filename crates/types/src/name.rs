@@ -21,7 +21,8 @@ fn refuse(what: &'static str, value: &str, rule: &'static str) -> InvalidName {
 }
 
 /// Checks a cluster's name: a DNS subdomain as in RFC 1123 (it becomes a path segment, a
-/// certificate's common name and a kubeconfig context).
+/// certificate's common name and a kubeconfig context) that cannot be mistaken for a cluster's id, which stands in the
+/// same places.
 ///
 /// # Errors
 /// Says which rule the name breaks.
@@ -35,7 +36,14 @@ pub fn check_cluster_name(name: &str) -> Result<(), InvalidName> {
         && edge(bytes.first())
         && edge(bytes.last())
         && !name.contains("..");
-    if ok { Ok(()) } else { Err(refuse("cluster name", name, RULE)) }
+    if !ok {
+        return Err(refuse("cluster name", name, RULE));
+    }
+    // Ids are written with hyphens, and found by that text.
+    if name.len() == uuid::fmt::Hyphenated::LENGTH && uuid::Uuid::try_parse(name).is_ok() {
+        return Err(refuse("cluster name", name, "it has the form of an id; use another name"));
+    }
+    Ok(())
 }
 
 /// Checks a role's name.
@@ -82,9 +90,11 @@ mod tests {
 
     #[test]
     fn cluster_names() {
-        for good in ["a", "prod-eu-1", "k8s.example.com", "0"] {
+        for good in ["a", "prod-eu-1", "k8s.example.com", "0", "019aa5c2-7b1e-7000-8000-00000000000", "deadbeef"] {
             assert_eq!(check_cluster_name(good), Ok(()), "{good}");
         }
+        let id = "019aa5c2-7b1e-7000-8000-000000000001";
+        assert!(check_cluster_name(id).unwrap_err().to_string().contains("form of an id"));
         for bad in ["", "-a", "a-", "A", "a/b", "a..b", "a b", "ä", &"a".repeat(64), "..", "."] {
             assert!(check_cluster_name(bad).is_err(), "{bad}");
         }

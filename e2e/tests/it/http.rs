@@ -1,7 +1,7 @@
 //! HTTP as bytes: requests that no well-behaved client would send, and answers as they came.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ impl Answer {
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) port: u16,
+    /// Of this machine, from which it calls.
+    from: Ipv4Addr,
     tls: Arc<ClientConfig>,
     pub(crate) token: Option<String>,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Api {
 impl Api {
     /// Without a token.
     pub(crate) fn anonymous(hub: &HubProcess) -> Self {
-        Self { port: hub.people_port, tls: Arc::new(tls(&hub.ca_path(), None)), token: None }
+        Self { port: hub.people_port, from: Ipv4Addr::LOCALHOST, tls: Arc::new(tls(&hub.ca_path(), None)), token: None }
     }
 
     /// With the token of the session that `user` has on the command line. Logins are throttled; this is none.
@@ -84,6 +86,16 @@ impl Api {
 
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// From another loopback address.
+    pub(crate) fn calling_from(&self, from: Ipv4Addr) -> Self {
+        Self { from, ..self.clone() }
+    }
+
+    /// At something with a certificate of another CA.
+    pub(crate) fn trusting(&self, ca: &std::path::Path) -> Self {
+        Self { tls: Arc::new(tls(ca, None)), ..self.clone() }
     }
 
     /// The other listener, the agents'.
@@ -142,7 +154,13 @@ impl Api {
 
     /// A connection.
     pub(crate) fn connect(&self) -> std::io::Result<Stream> {
-        let socket = TcpStream::connect(("127.0.0.1", self.port))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let socket = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind((self.from, 0).into())?;
+            socket.connect((Ipv4Addr::LOCALHOST, self.port).into()).await?.into_std()
+        })?;
+        socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
         let name = ServerName::try_from("localhost").unwrap();

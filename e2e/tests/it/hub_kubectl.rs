@@ -49,6 +49,26 @@ fn a_command_has_the_rights_of_its_caller_and_no_more() {
 }
 
 #[test]
+fn the_audit_log_knows_from_where_the_caller_came() {
+    let bed = bed();
+    let namespace = bed.new_namespace("address");
+    let api = Api::admin(&bed.stand.hub).calling_from("127.0.0.2".parse().unwrap());
+    let (said, code) = exec(&api, &["create", "configmap", "from-afar", "-n", &namespace], None);
+    assert_eq!(code, 0, "{said}");
+    let rows =
+        bed.stand.hub.flotilla_ok("admin", &["audit", "--namespace", &namespace, "--all", "-o", "json"]).unwrap();
+    let page: Value = serde_json::from_str(&rows).unwrap();
+    let own = page["rows"].as_array().unwrap();
+    assert!(!own.is_empty(), "{page}");
+    for row in own {
+        assert_eq!(
+            (&row["actor"]["address"], &row["route"]),
+            (&json!("127.0.0.2"), &json!("/k8s/clusters/{cluster}/*"))
+        );
+    }
+}
+
+#[test]
 fn what_would_reach_the_hub_itself_is_refused() {
     let bed = bed();
     let api = Api::admin(&bed.stand.hub);

@@ -14,7 +14,7 @@ use crate::bed::{Bed, CLUSTER, PATIENCE, Stand, bed};
 use crate::http::Api;
 
 /// How soon an agent must be back.
-const BACK: Duration = Duration::from_secs(5);
+pub(crate) const BACK: Duration = Duration::from_secs(5);
 
 #[test]
 fn watchers_survive_a_cut_link() {
@@ -123,7 +123,7 @@ fn behind_a_relay(bed: &Bed) -> (Stand, Relay) {
         &Bed::programs(),
         &leash,
         &stand.hub,
-        relay.port,
+        &format!("https://localhost:{}", relay.port),
         CLUSTER,
         &bed.plane.kubeconfig_path(),
         "",
@@ -150,8 +150,8 @@ fn events(mut watch: impl Read) -> Vec<Value> {
 }
 
 /// A TCP link that can be cut, or go silent.
-struct Relay {
-    port: u16,
+pub(crate) struct Relay {
+    pub(crate) port: u16,
     links: Arc<Mutex<Vec<Link>>>,
 }
 
@@ -161,7 +161,7 @@ struct Link {
 }
 
 impl Relay {
-    fn start(to: u16) -> Self {
+    pub(crate) fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let links: Arc<Mutex<Vec<Link>>> = Arc::default();
@@ -177,7 +177,7 @@ impl Relay {
     }
 
     /// Cuts every link at once; how many there were.
-    fn cut(&self) -> usize {
+    pub(crate) fn cut(&self) -> usize {
         let links = std::mem::take(&mut *self.links.lock().unwrap());
         // Both ends, though the copying threads may be faster with the second; one that ended before has none left.
         let cut = |link: &Link| link.ends.each_ref().map(|end| end.shutdown(Shutdown::Both).is_ok()).contains(&true);

@@ -35,3 +35,4 @@ mod stopping;
 mod streams;
 mod terminals;
 mod tokens;
+mod websocket;

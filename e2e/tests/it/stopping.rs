@@ -45,11 +45,12 @@ fn readiness_says_that_the_hub_is_stopping() {
     let mut under_way = api.begin("GET", "/k8s/clusters/slow/api/v1/pods", &[], "").unwrap();
     wait_until("the cluster was asked", PATIENCE, || Ok(server.asked() > 0)).unwrap();
     stand.hub.process().unwrap().signal(Signal::SIGTERM).unwrap();
-    // A load balancer that still asks is told to go elsewhere, by a 503 or by a closed door.
+    // Until load balancers have noticed, the door stays open.
     wait_until("readiness is off", Duration::from_secs(1), || {
-        Ok(api.try_send("GET", "/readyz", &[], "").map_or(true, |answer| answer.status == 503))
+        Ok(api.try_send("GET", "/readyz", &[], "")?.status == 503)
     })
     .unwrap();
+    assert_eq!((api.get("/healthz").status, api.get("/api/whoami").status), (200, 200));
     let answer = read_answer(&mut under_way).unwrap_or_else(|error| panic!("{error}: {}", stand.hub.log()));
     assert_eq!(answer.status, 200);
     assert_eq!(stand.hub.stop().unwrap(), 0);

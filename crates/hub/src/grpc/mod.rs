@@ -100,6 +100,7 @@ impl Service {
             .authenticate(token)
             .await
             .map_err(|error| Status::unauthenticated(sign_in_again(&error)))?;
+        let address = context(&request)?.address;
         let body = request.into_inner();
         let visible = |name: &str| self.hub.policy.load().sees_cluster(principal.roles(), name);
         let cluster = self.hub.clusters.find(&body.cluster).filter(|cluster| visible(&cluster.name));
@@ -107,9 +108,10 @@ impl Service {
             Status::not_found(format!("there is no cluster {:?}, or it is not yours to see", body.cluster))
         })?;
         let command = ExecRequest { command: body.command, stdin: body.stdin };
-        let answer = crate::kubectl::run(&self.hub, &cluster.name, &principal, &token.to_owned().into(), command)
-            .await
-            .map_err(|error| status(&error))?;
+        let answer =
+            crate::kubectl::run(&self.hub, &cluster.name, &principal, &token.to_owned().into(), address, command)
+                .await
+                .map_err(|error| status(&error))?;
         Ok(Response::new(CommandResponse { output: answer.output, exit_code: answer.exit_code }))
     }
 }

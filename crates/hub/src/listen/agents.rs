@@ -2,6 +2,9 @@
 //! the connection round at once; `h2` and `http/1.1` carry gRPC, enrolment, renewal, heartbeats and, the latter,
 //! `GET /api/agents/connect` with `Upgrade: flotilla-tunnel/1`.
 //!
+//! Behind a proxy that terminates TLS the same connection comes inside a WebSocket of the people's listener
+//! ([`socket`]), and is treated no differently: the TLS that counts is the agent's own, inside.
+//!
 //! Must not know: Kubernetes, people.
 
 use std::convert::Infallible;
@@ -10,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use axum::response::{IntoResponse, Response};
 use flotilla_cluster::boxed;
 use flotilla_store::Agent;
 use flotilla_tunnel::client::Connection;
 use flotilla_tunnel::pki::peer_identity;
 use flotilla_tunnel::registry::Guard;
+use flotilla_tunnel::websocket::{self, Socket, Unacceptable};
 use flotilla_tunnel::{Refusal, upgrade};
 use flotilla_types::agent::{RenewRequest, TUNNEL_PROTOCOL};
 use flotilla_types::id::{AgentId, RequestId};
@@ -28,13 +31,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::HANDSHAKE_DEADLINE;
 use super::cores::Cores;
+use super::people::CurrentTls;
+use super::places::Places;
 use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::request::caller::{MAX_ANONYMOUS_BODY, read_json};
@@ -54,23 +59,81 @@ const MAX_TUNNELS: usize = 64;
 #[derive(Clone, Copy)]
 pub struct PeerAddress(pub IpAddr);
 
+/// Where agents come in, whatever carries their bytes.
+pub struct Door {
+    /// The hub's own certificate, and the CA of theirs.
+    tls: CurrentTls,
+    /// Of web sockets; the listener counts its own connections.
+    places: Places,
+}
+
+impl Door {
+    /// A door with this certificate.
+    #[must_use]
+    pub fn new(tls: CurrentTls) -> Self {
+        Self { tls, places: Places::for_this_process() }
+    }
+}
+
 /// Serves agents until the hub stops.
-pub async fn serve(hub: Arc<Hub>, listener: TcpListener, tls: Arc<ArcSwap<rustls::ServerConfig>>, cores: Arc<Cores>) {
+pub async fn serve(hub: Arc<Hub>, listener: TcpListener, cores: Arc<Cores>) {
     let shutdown = hub.shutdown.clone();
-    let serve = move |stream, peer| connection(Arc::clone(&hub), stream, peer, tls.load_full());
+    let serve = move |stream, peer: SocketAddr| {
+        let hub = Arc::clone(&hub);
+        async move {
+            if let Some(stream) = super::arrived(stream) {
+                connection(hub, stream, peer.ip().to_canonical()).await;
+            }
+        }
+    };
     super::accept(listener, shutdown, &cores, serve).await;
 }
 
-async fn connection(hub: Arc<Hub>, stream: std::net::TcpStream, peer: SocketAddr, tls: Arc<rustls::ServerConfig>) {
-    let Some(stream) = super::arrived(stream) else { return };
-    let handshake = TlsAcceptor::from(tls).accept(stream);
+/// `GET /api/agents/connect` of the people's listener with `Upgrade: websocket`: an agent's connection inside a
+/// WebSocket. Nobody is known yet; whoever comes is where a TCP connection to the agents' listener would be.
+///
+/// # Errors
+/// The request opens no such socket, or as many are open as may be.
+pub fn socket<B>(hub: &Arc<Hub>, request: &mut Request<B>, address: IpAddr) -> Result<Response, ApiError> {
+    let headers = websocket::accept(request.headers()).map_err(unacceptable)?;
+    if hub.shutdown.is_cancelled() {
+        return Err(stopping());
+    }
+    let Some(place) = hub.door.places.take(address) else {
+        let detail = "too many agents are connected through this proxy or hub";
+        return Err(ApiError::too_many_requests(detail, Duration::from_secs(30)));
+    };
+    let hub = Arc::clone(hub);
+    let upgraded = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        match upgraded.await {
+            // Boxed: large, and rare beside the connections of the listener.
+            Ok(io) => Box::pin(connection(hub, Socket::server(TokioIo::new(io)).await, address)).await,
+            Err(error) => tracing::debug!(%error, %address, "an agent left before its WebSocket was up"),
+        }
+        drop(place);
+    });
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn unacceptable(reason: Unacceptable) -> ApiError {
+    match reason {
+        Unacceptable::Browser => ApiError::forbidden(reason.to_string()),
+        _ => ApiError::bad_request(reason.to_string()),
+    }
+}
+
+async fn connection<IO>(hub: Arc<Hub>, stream: IO, address: IpAddr)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = TlsAcceptor::from(hub.door.tls.load_full()).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, %peer, "TLS handshake with an agent failed"),
-        Err(_) => return tracing::debug!(%peer, "TLS handshake with an agent took too long"),
+        Ok(Err(error)) => return tracing::debug!(%error, %address, "TLS handshake with an agent failed"),
+        Err(_) => return tracing::debug!(%address, "TLS handshake with an agent took too long"),
     };
-    let address = peer.ip().to_canonical();
-    let known = known_agent(&hub, &stream).await;
+    let known = known_agent(&hub, stream.get_ref().1).await;
     match stream.get_ref().1.alpn_protocol() {
         Some(alpn) if alpn == TUNNEL_PROTOCOL.as_bytes() => {
             let agent = certified(Peer::new(known, address));
@@ -95,8 +158,8 @@ impl Certified {
 }
 
 /// The enrolment behind the client certificate, if one was shown.
-async fn known_agent(hub: &Hub, stream: &TlsStream<TcpStream>) -> Result<Option<Certified>, ApiError> {
-    let Some(certificate) = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()) else {
+async fn known_agent(hub: &Hub, session: &rustls::ServerConnection) -> Result<Option<Certified>, ApiError> {
+    let Some(certificate) = session.peer_certificates().and_then(|chain| chain.first()) else {
         return Ok(None);
     };
     let refused = |detail: &str| ApiError::forbidden(detail);
@@ -140,7 +203,10 @@ impl Peer {
 }
 
 /// gRPC is told from HTTP by its content type, so that both may come over HTTP/2.
-async fn http(hub: Arc<Hub>, stream: TlsStream<TcpStream>, peer: Peer) {
+async fn http<IO>(hub: Arc<Hub>, stream: TlsStream<IO>, peer: Peer)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let grpc = tonic::service::Routes::new(crate::grpc::service(
         Arc::clone(&hub),
         peer.agent.clone().map(|certified| certified.agent),

@@ -57,8 +57,9 @@ pub struct People {
 }
 
 /// Serves one request of the people's listener.
-pub async fn serve(people: &People, request: Request<Body>, address: IpAddr) -> Response<Body> {
+pub async fn serve(people: &People, mut request: Request<Body>, address: IpAddr) -> Response<Body> {
     let started = Instant::now();
+    let address = people.hub.kubectl.restore(&mut request).unwrap_or(address);
     let context = RequestContext { request_id: request_id(request.headers()), address };
     let gateway = request.uri().path().starts_with(routes::gateway::PREFIX);
     let method = request.method().clone();

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use flotilla_store::{Agent, NewAgent};
 use flotilla_tunnel::pki::{IssuedClient, PkiError};
 use flotilla_tunnel::token::EnrolmentToken;
+use flotilla_tunnel::upgrade;
 use flotilla_types::agent::{AgentView, Enrolment, RegisterRequest, TokenRequest, TokenResponse};
 use flotilla_types::api::AgentList;
 use flotilla_types::audit::{Actor, Outcome, Target};
@@ -25,6 +26,7 @@ use secrecy::ExposeSecret;
 
 use crate::error::ApiError;
 use crate::hub::Hub;
+use crate::listen;
 use crate::manifest;
 use crate::request::RequestContext;
 use crate::request::caller::{Administrator, AnonymousJson, Json, Path};
@@ -141,11 +143,17 @@ pub async fn register(
     enrol(&hub, &context, body).await.map(axum::Json)
 }
 
-/// Where agents connect; only the agents' listener does it.
-#[utoipa::path(get, path = "/api/agents/connect", tag = "agents", responses((status = 421, body = Problem)))]
-pub async fn connect(State(hub): State<Arc<Hub>>) -> ApiError {
+/// Where agents connect through a proxy that terminates TLS: `Upgrade: websocket`, subprotocol `flotilla-tunnel.1`. All
+/// else of theirs is done inside, or on the agents' listener.
+#[utoipa::path(get, path = "/api/agents/connect", tag = "agents", responses(
+    (status = 101, description = "An agent's TLS connection begins inside the WebSocket"),
+    (status = 400, body = Problem), (status = 403, body = Problem), (status = 421, body = Problem)))]
+pub async fn connect(State(hub): State<Arc<Hub>>, context: RequestContext, mut request: Request) -> Answer<Response> {
+    if upgrade::token(request.headers()).is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return listen::agents::socket(&hub, &mut request, context.address);
+    }
     let detail = format!("agents connect with their certificate at {}/api/agents/connect", hub.config.agent_url());
-    ApiError::new(StatusCode::MISDIRECTED_REQUEST, Code::Misdirected, detail)
+    Err(ApiError::new(StatusCode::MISDIRECTED_REQUEST, Code::Misdirected, detail))
 }
 
 /// Enrols an agent.

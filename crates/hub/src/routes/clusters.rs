@@ -128,7 +128,9 @@ pub async fn exec(
 ) -> Answer<axum::Json<ExecResponse>> {
     let visible = |name: &str| hub.policy.load().sees_cluster(caller.principal.roles(), name);
     let cluster = hub.clusters.find(&id).filter(|cluster| visible(&cluster.name)).ok_or_else(|| unknown(&id))?;
-    crate::kubectl::run(&hub, &cluster.name, &caller.principal, &caller.token, body).await.map(axum::Json)
+    crate::kubectl::run(&hub, &cluster.name, &caller.principal, &caller.token, caller.context.address, body)
+        .await
+        .map(axum::Json)
 }
 
 fn unknown(id: &str) -> ApiError {

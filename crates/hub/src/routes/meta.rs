@@ -59,7 +59,7 @@ pub async fn healthz() -> &'static str {
 /// The hub takes requests: its store answers and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "hub", responses((status = 200, body = String), (status = 503, body = Problem)))]
 pub async fn readyz(State(hub): State<Arc<Hub>>) -> Result<&'static str, ApiError> {
-    if hub.shutdown.is_cancelled() {
+    if hub.stopping.is_cancelled() {
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, Code::ShuttingDown, "this hub is stopping"));
     }
     match tokio::time::timeout(Duration::from_secs(2), hub.store.ping()).await {

@@ -23,7 +23,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use authority::{CertificateAuthority, IssuedClient, IssuedServer, new_csr};
-pub use tls::{AnyCertificate, Roots, client_config, pinned_ca_client_config, server_config};
+pub use tls::{AnyCertificate, Roots, client_config, pinned_ca_client_config, proxy_client_config, server_config};
 
 /// What can be wrong with keys, certificates and requests.
 #[derive(Debug, thiserror::Error)]

@@ -80,6 +80,21 @@ pub fn client_config(
     Ok(config)
 }
 
+/// TLS 1.2 or 1.3 to a proxy that stands between an agent and its hub: it sees nothing but the TLS inside. `None`
+/// believes any proxy.
+///
+/// # Errors
+/// A PEM text holds nothing of use, or the system has no roots.
+pub fn proxy_client_config(trusted: Option<Roots<'_>>) -> Result<ClientConfig, PkiError> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12])?;
+    let builder = match trusted {
+        Some(Roots::Pem(pem)) => builder.with_root_certificates(roots(pem)?),
+        Some(Roots::Native) => builder.with_root_certificates(native_roots()?),
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::default())),
+    };
+    Ok(builder.with_no_client_auth())
+}
+
 /// TLS 1.3 that believes any server. Only for fetching the authority's certificate, which a pin then proves: nothing
 /// secret may be sent over it and nothing else that comes back may be believed.
 ///

@@ -8,5 +8,6 @@ mod dialling;
 mod enrolment;
 mod exchange;
 mod lifecycle;
+mod proxied;
 mod support;
 mod upgrades;

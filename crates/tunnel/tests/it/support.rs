@@ -268,6 +268,14 @@ impl Hub {
         target(self.address)
     }
 
+    /// The address of another listener of this hub, whose certificate is for `name`.
+    pub(crate) async fn named(&self, name: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.listen(listener, name);
+        address
+    }
+
     /// A wire to the hub, at an address for which the hub has a certificate.
     pub(crate) async fn wire(&self) -> Wire {
         let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
