@@ -267,7 +267,8 @@ mod tests {
         let (mut encoder, mut lines) = (Encoder::default(), String::new());
         events.iter().for_each(|event| encoder.encode(SECOND, event, &mut lines));
         encoder.finish(SECOND, &mut lines);
-        let header = Header { version: 2, width: 80, height: 24, timestamp: Some(7), title: None, env: BTreeMap::new() };
+        let header =
+            Header { version: 2, width: 80, height: 24, timestamp: Some(7), title: None, env: BTreeMap::new() };
         let whole = header.line() + &lines;
         let reader = Reader::new(whole.as_bytes()).unwrap();
         assert_eq!(reader.header(), &header);

@@ -111,14 +111,14 @@ mod tests {
     #[test]
     fn binary_and_base64() {
         for piece in [1, 2, 3, 100] {
-            assert_eq!(read(false, b"\x82\x03\x01hi\x82\x01\x00\x82\x02\x02!", piece).unwrap(), [
-                (1, b"hi".to_vec()),
-                (2, b"!".to_vec())
-            ]);
-            assert_eq!(read(true, b"\x81\x091aGVsbG8=\x81\x052IQ==", piece).unwrap(), [
-                (1, b"hello".to_vec()),
-                (2, b"!".to_vec())
-            ]);
+            assert_eq!(
+                read(false, b"\x82\x03\x01hi\x82\x01\x00\x82\x02\x02!", piece).unwrap(),
+                [(1, b"hi".to_vec()), (2, b"!".to_vec())]
+            );
+            assert_eq!(
+                read(true, b"\x81\x091aGVsbG8=\x81\x052IQ==", piece).unwrap(),
+                [(1, b"hello".to_vec()), (2, b"!".to_vec())]
+            );
         }
         assert!(read(true, b"\x81\x041aGV", 9).is_err());
         assert!(read(true, b"\x81\x05x1234", 9).is_err());

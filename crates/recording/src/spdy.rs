@@ -101,12 +101,7 @@ impl Spdy {
     ///
     /// # Errors
     /// They are not SPDY/3.1, go beyond what is read of it, or `take` refuses.
-    pub(crate) fn push(
-        &mut self,
-        direction: Direction,
-        bytes: &[u8],
-        take: &mut Take<'_>,
-    ) -> Result<(), Undecodable> {
+    pub(crate) fn push(&mut self, direction: Direction, bytes: &[u8], take: &mut Take<'_>) -> Result<(), Undecodable> {
         let half = match direction {
             Direction::ToCluster => &mut self.to_cluster,
             Direction::ToClient => &mut self.to_client,
@@ -275,12 +270,7 @@ fn stream_id(body: &[u8]) -> Result<u32, Undecodable> {
     Ok(u32::from_be_bytes(*id) & 0x7fff_ffff)
 }
 
-fn open(
-    id: u32,
-    purpose: Purpose,
-    streams: &mut HashMap<u32, Stream>,
-    take: &mut Take<'_>,
-) -> Result<(), Undecodable> {
+fn open(id: u32, purpose: Purpose, streams: &mut HashMap<u32, Stream>, take: &mut Take<'_>) -> Result<(), Undecodable> {
     if streams.len() >= MAX_STREAMS {
         return Err(Undecodable("too many SPDY streams are open"));
     }
@@ -430,7 +420,9 @@ pub(crate) mod tests {
         }
         let mut content: Vec<_> = content.into_iter().collect();
         content.sort();
-        seen.extend(content.into_iter().map(|((id, down), data)| format!("{id} {down} {}", String::from_utf8_lossy(&data))));
+        seen.extend(
+            content.into_iter().map(|((id, down), data)| format!("{id} {down} {}", String::from_utf8_lossy(&data))),
+        );
         Ok(seen)
     }
 

@@ -75,9 +75,7 @@ impl Tap {
                 let channels = if direction == Direction::ToCluster { to_cluster } else { to_client };
                 channels.push(bytes, &mut |channel, data| meaning.of_channel(direction, channel, data, events))
             }
-            Wire::Spdy(spdy) => {
-                spdy.push(direction, bytes, &mut |happening| meaning.of_stream(&happening, events))
-            }
+            Wire::Spdy(spdy) => spdy.push(direction, bytes, &mut |happening| meaning.of_stream(&happening, events)),
             Wire::Tunnel { to_cluster, to_client, spdy } => {
                 let frames = if direction == Direction::ToCluster { to_cluster } else { to_client };
                 frames.push(bytes, &mut |piece| match piece {

@@ -108,7 +108,9 @@ fn recorded(session: Session, protocol: Protocol, input: bool, bytes: &Bytes, cu
     let mut seen: Vec<(Code, String)> = Vec::new();
     for Line { code, data, .. } in lines.lines().map(|line| parse(line).unwrap()) {
         match seen.last_mut() {
-            Some((last, so_far)) if Some(*last) == code && matches!(code, Some(Code::Output | Code::Input)) => so_far.push_str(&data),
+            Some((last, so_far)) if Some(*last) == code && matches!(code, Some(Code::Output | Code::Input)) => {
+                so_far.push_str(&data)
+            }
             _ => seen.push((code.unwrap(), data)),
         }
     }
@@ -134,7 +136,9 @@ fn a_shell_is_recorded_as_it_was_shown() {
 #[test]
 fn what_is_typed_is_kept_only_where_asked_for() {
     for (protocol, bytes) in [(BINARY, shell_over_websocket()), (Protocol::Spdy, shell_over_spdy())] {
-        let typed = |input| recorded(Session::Terminal, protocol, input, &bytes, WHOLE).iter().any(|(code, _)| *code == Code::Input);
+        let typed = |input| {
+            recorded(Session::Terminal, protocol, input, &bytes, WHOLE).iter().any(|(code, _)| *code == Code::Input)
+        };
         assert!(typed(true));
         assert!(!typed(false));
     }
@@ -150,22 +154,32 @@ fn of_a_port_forward_only_counts_are_kept() {
     ];
     let wanted = wanted.map(|note| (Code::Marker, note.to_owned()));
     assert_eq!(recorded(Session::PortForward, Protocol::Spdy, true, &forward(), WHOLE), wanted);
-    assert_eq!(recorded(Session::PortForward, Protocol::SpdyInWebSocket, true, &in_websocket(forward()), WHOLE), wanted);
+    assert_eq!(
+        recorded(Session::PortForward, Protocol::SpdyInWebSocket, true, &in_websocket(forward()), WHOLE),
+        wanted
+    );
     let channels = vec![
         message(DOWN, 0, &8080_u16.to_le_bytes()),
         message(DOWN, 1, &8080_u16.to_le_bytes()),
         message(UP, 0, b"secret"),
         message(DOWN, 0, b"hello"),
     ];
-    assert_eq!(recorded(Session::PortForward, BINARY, true, &channels, WHOLE), [
-        (Code::Marker, "connection 0 to port 8080 opened".to_owned()),
-        (Code::Marker, "connection 0 to port 8080 closed: 6 bytes sent, 5 bytes received".to_owned()),
-    ]);
+    assert_eq!(
+        recorded(Session::PortForward, BINARY, true, &channels, WHOLE),
+        [
+            (Code::Marker, "connection 0 to port 8080 opened".to_owned()),
+            (Code::Marker, "connection 0 to port 8080 closed: 6 bytes sent, 5 bytes received".to_owned()),
+        ]
+    );
 }
 
 #[test]
 fn sizes_and_statuses_that_are_none_do_no_harm() {
-    let mut bytes = vec![message(UP, 4, b"{\"Width\":-1}"), message(DOWN, 3, b"command terminated"), message(UP, 4, &[b'{'; 20_000])];
+    let mut bytes = vec![
+        message(UP, 4, b"{\"Width\":-1}"),
+        message(DOWN, 3, b"command terminated"),
+        message(UP, 4, &[b'{'; 20_000]),
+    ];
     bytes.push(message(UP, 4, b"{\"Width\":1,\"Height\":1}"));
     assert_eq!(recorded(Session::Terminal, BINARY, true, &bytes, WHOLE), []);
 }

@@ -91,7 +91,8 @@ impl Frames {
             127 => (u64::from_be_bytes([head[2], head[3], head[4], head[5], head[6], head[7], head[8], head[9]]), 10),
             short => (u64::from(short), 2),
         };
-        let mask = (head[1] & 0x80 != 0).then(|| [head[mask_at], head[mask_at + 1], head[mask_at + 2], head[mask_at + 3]]);
+        let mask =
+            (head[1] & 0x80 != 0).then(|| [head[mask_at], head[mask_at + 1], head[mask_at + 2], head[mask_at + 3]]);
         let kind = match opcode {
             0 if self.within => Kind::Data { last },
             1 | 2 if !self.within => {
@@ -196,7 +197,9 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_refused() {
-        for bytes in [b"\xc1\x00".as_slice(), b"\x80\x00", b"\x01\x00\x01\x00", b"\x09\x00", b"\x89\x7e\0\x7e", b"\x83\x00"] {
+        for bytes in
+            [b"\xc1\x00".as_slice(), b"\x80\x00", b"\x01\x00\x01\x00", b"\x09\x00", b"\x89\x7e\0\x7e", b"\x83\x00"]
+        {
             assert!(read(&[bytes]).1.is_err(), "{bytes:x?}");
         }
         assert!(read(&[b"\x82\x7f\xff\0\0\0\0\0\0\0"]).1.is_err());
