@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::kubectl::Kubectl;
 use crate::metrics::HubMetrics;
+use crate::recorder::Library;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
 
@@ -66,6 +67,8 @@ pub struct Hub {
     pub metrics: HubMetrics,
     /// The registry of clusters, in memory.
     pub clusters: ClusterBook,
+    /// Recorded shells.
+    pub library: Library,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
     /// Cancelled when the hub is asked to stop.

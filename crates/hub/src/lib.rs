@@ -13,6 +13,7 @@ pub mod listen;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
+pub mod recorder;
 pub mod request;
 pub mod roles;
 pub mod routes;
@@ -53,6 +54,7 @@ use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
 use crate::kubectl::{Kubectl, Trust};
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
+use crate::recorder::Library;
 use crate::request::People;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
@@ -121,6 +123,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
+        tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
+        tokio::spawn(hub.library.clone().keep()),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
@@ -130,6 +134,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tracing::info!("stopping: no new requests, finishing those in flight");
     hub.shutdown.cancel();
     serving.await?;
+    hub.transport.live().cut_where("the hub is stopping", |_| true);
     hub.tunnels.drain();
     for worker in workers {
         worker.abort();
@@ -140,8 +145,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.
 async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
-    let store = hub.store.clone();
+    let (store, library) = (hub.store.clone(), hub.library.clone());
     drop(hub);
+    if tokio::time::timeout(std::time::Duration::from_secs(10), library.close()).await.is_err() {
+        tracing::warn!("recordings were not finished in time; they will count as incomplete");
+    }
+    drop(library);
     if tokio::time::timeout(std::time::Duration::from_secs(10), audit_writer).await.is_err() {
         tracing::warn!("the audit log did not finish in time");
     }
@@ -197,7 +206,9 @@ async fn assemble(
     let policy = roles.policy();
     let counters = ClusterMetrics::register(&mut registry);
     let options = GateOptions { record_reads: config.audit.record_reads };
-    let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options);
+    let library = Library::new(store.clone(), config.recordings.clone());
+    let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options)
+        .with_recorder(Arc::new(library.clone()));
     let options = TransportOptions {
         header_deadline: config.gateway.timeout.0,
         streams_per_principal: config.gateway.max_streams_per_user,
@@ -216,6 +227,7 @@ async fn assemble(
         throttle: LoginThrottle::new(),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
+        library,
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
         shutdown: CancellationToken::new(),
         config,
