@@ -87,6 +87,12 @@ impl LiveStreams {
         self.0.lock().get(&id).cloned()
     }
 
+    /// The open stream that is recorded so.
+    #[must_use]
+    pub fn recorded_as(&self, recording: RecordingId) -> Option<StreamId> {
+        self.0.lock().values().find(|stream| stream.recording() == Some(recording)).map(|stream| stream.id)
+    }
+
     /// Cuts every stream that `which` names, and returns how many. `reason` goes into their audit rows and to their
     /// readers, where those can be told.
     pub fn cut_where(&self, reason: &str, which: impl Fn(&LiveStream) -> bool) -> usize {

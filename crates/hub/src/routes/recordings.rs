@@ -40,8 +40,8 @@ const MAX_WORDS: usize = 256;
 fn view(hub: &Hub, recording: Recording) -> RecordingView {
     let about = recording.about;
     let interrupted = recording.state == RecordingState::Recording && recording.touched_at_ms < now_ms() - LIVE_FOR_MS;
-    let live = hub.transport.live().all();
-    let stream = live.iter().find(|stream| stream.recording() == Some(recording.id)).map(|stream| stream.id());
+    let goes_on = recording.state == RecordingState::Recording && !interrupted;
+    let stream = goes_on.then(|| hub.transport.live().recorded_as(recording.id)).flatten();
     RecordingView {
         id: recording.id,
         kind: about.kind,
