@@ -264,6 +264,26 @@ impl Transport {
         request.send().await.map_err(|error| self.broken(&error))
     }
 
+    /// Makes one call whose answer may be long, and hands it on as it comes.
+    ///
+    /// # Errors
+    /// As [`CallError`] says, and those of `take`.
+    pub(crate) async fn stream(
+        &self,
+        call: &Call<'_>,
+        token: Option<&SecretString>,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut response = self.send(call, token).await?;
+        if !response.status().is_success() {
+            return self.read::<serde::de::IgnoredAny>(response).await.map(drop).map_err(CliError::from);
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            take(&chunk)?;
+        }
+        Ok(())
+    }
+
     async fn read<T: DeserializeOwned>(&self, mut response: Response) -> Result<Answer<T>, CallError> {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
@@ -402,6 +422,19 @@ impl HubClient {
             }
             other => Ok(other?.body),
         }
+    }
+
+    /// Makes one call whose answer may be long, and hands it on as it comes.
+    ///
+    /// # Errors
+    /// As [`HubClient::call`], and those of `take`.
+    pub(crate) async fn stream(
+        &self,
+        call: &Call<'_>,
+        take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let session = session::current(&self.store, &self.hub, &self.transport).await?;
+        self.transport.stream(call, Some(&session.token), take).await
     }
 }
 

@@ -30,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command, kubectl as kubectl_command,
-    login, logout, password, roles, status, users, version,
+    login, logout, password, recordings, roles, status, users, version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -78,6 +78,7 @@ enum Command {
     Roles(roles::Args),
     Agents(agents::Args),
     Audit(audit::Args),
+    Recordings(recordings::Args),
     Completion(completion::Args),
     Hub(hub::Args),
     Version(version::Args),
@@ -134,6 +135,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Roles(args) => roles::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
+        Command::Recordings(args) => recordings::run(context, args).await,
         // `run` has taken these.
         Command::Kubectl(_) | Command::Hub(_) | Command::Completion(_) | Command::Version(_) => Ok(()),
     }

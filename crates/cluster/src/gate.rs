@@ -10,8 +10,8 @@
 //! ```
 //! ```compile_fail,E0451
 //! let request: flotilla_cluster::request::ClusterRequest = unreachable!();
-//! let (grant, trail) = unreachable!();
-//! let _ = flotilla_cluster::gate::Audited { request, grant, trail };
+//! let (grant, trail, tape) = unreachable!();
+//! let _ = flotilla_cluster::gate::Audited { request, grant, trail, tape };
 //! ```
 //! ```compile_fail,E0308
 //! async fn skip(
@@ -27,20 +27,24 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use flotilla_identity::policy::{Action, Decision, PolicySet};
+use flotilla_identity::policy::{Decision, PolicySet, Recording};
 use flotilla_identity::principal::Principal;
 use flotilla_store::audit::{AuditError, AuditLog};
 use flotilla_types::audit::{Actor, AuditRow, Outcome};
-use flotilla_types::id::{AuditId, RequestId, UserId};
+use flotilla_types::id::{AuditId, RequestId};
+use flotilla_types::policy::Record;
 use flotilla_types::time::Timestamp;
+use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::act::{self, Act};
 use crate::denials::Denials;
 use crate::guard::Trail;
+use crate::live::action;
 use crate::metrics::ClusterMetrics;
 use crate::request::{ClusterRequest, RequestContext};
 use crate::request_info::RequestInfo;
+use crate::tape::{Opening, Recorder, RecordingRefused, Tape, kind_of};
 
 /// What can be chosen about the gate.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +61,18 @@ pub struct Gate {
     metrics: ClusterMetrics,
     options: GateOptions,
     denials: Arc<Denials>,
+    recorder: Option<Arc<dyn Recorder>>,
+}
+
+/// Why a request that the policy allows does not go out.
+#[derive(Debug, Error)]
+pub enum NotAudited {
+    /// Its row cannot be written.
+    #[error(transparent)]
+    Row(#[from] AuditError),
+    /// It would open a shell that must be recorded.
+    #[error(transparent)]
+    Recording(#[from] RecordingRefused),
 }
 
 /// A request that the policy allows.
@@ -70,13 +86,16 @@ pub struct Audited<T> {
     request: T,
     grant: Grant,
     trail: Option<Trail>,
+    tape: Option<Tape>,
 }
 
 /// As whom the request arrives, and why it may.
 pub(crate) struct Grant {
-    pub(crate) user: UserId,
+    pub(crate) principal: Principal,
     pub(crate) subject: Subject,
     pub(crate) request_id: RequestId,
+    /// How the shell that is opened is recorded.
+    recording: Recording,
     rule: Arc<str>,
     route: &'static str,
     address: std::net::IpAddr,
@@ -125,7 +144,13 @@ impl Gate {
         metrics: ClusterMetrics,
         options: GateOptions,
     ) -> Self {
-        Self { policy, audit, metrics, options, denials: Arc::default() }
+        Self { policy, audit, metrics, options, denials: Arc::default(), recorder: None }
+    }
+
+    /// The same with somebody who keeps recordings. Without, what must be recorded is refused.
+    #[must_use]
+    pub fn with_recorder(self, recorder: Arc<dyn Recorder>) -> Self {
+        Self { recorder: Some(recorder), ..self }
     }
 
     /// Asks the policy.
@@ -139,7 +164,7 @@ impl Gate {
         context: &RequestContext,
     ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
         let policy = self.policy.load();
-        let rule = match policy.decide(principal.roles(), &action(&request)) {
+        let rule = match policy.decide(principal.roles(), &action(&request.cluster().name, request.info())) {
             Decision::Allowed { rule } => rule,
             Decision::Denied { reason } => return Err(self.deny(principal, &request, context, Some(reason))),
             Decision::Invisible => return Err(self.deny(principal, &request, context, None)),
@@ -151,9 +176,14 @@ impl Gate {
             user: principal.email().to_owned(),
             cluster,
         };
+        let recording = match kind_of(request.info()) {
+            Some(_) => policy.recording(principal.roles(), &action(&subject.cluster, request.info())),
+            None => Recording::default(),
+        };
         let grant = Grant {
-            user: principal.user_id(),
+            principal: principal.clone(),
             subject,
+            recording,
             request_id: context.request_id.clone(),
             rule,
             route: context.route,
@@ -162,18 +192,47 @@ impl Gate {
         Ok(Authorized { request, grant })
     }
 
-    /// Writes the attempted row of an act; when it returns, the row is on disk. Reads pass without one.
+    /// Writes the attempted row of an act; when it returns, the row is on disk. Reads pass without one. For a shell that
+    /// is to be recorded there is a recording then.
     ///
     /// # Errors
-    /// The row cannot be written. The request is gone, and nothing was sent.
-    pub async fn audit(&self, authorized: Authorized<ClusterRequest>) -> Result<Audited<ClusterRequest>, AuditError> {
+    /// The row cannot be written, or a recording that must be cannot. The request is gone, and nothing was sent.
+    pub async fn audit(&self, authorized: Authorized<ClusterRequest>) -> Result<Audited<ClusterRequest>, NotAudited> {
         let Authorized { request, grant } = authorized;
         let act = if self.options.record_reads { Some(Act::of_any(&request)) } else { Act::of(&request) };
         let trail = match act {
             Some(act) => Some(Trail::new(self.audit.attempt(grant.row(&request, act)).await?)),
             None => None,
         };
-        Ok(Audited { request, grant, trail })
+        // Before anything waits: a request's body cannot be shared by threads.
+        let opening = grant.opening(&request);
+        match self.tape(opening, grant.recording).await {
+            Ok(tape) => Ok(Audited { request, grant, trail, tape }),
+            Err(refused) => {
+                if let Some(trail) = trail {
+                    trail.failed(503, refused.to_string());
+                }
+                Err(refused.into())
+            }
+        }
+    }
+
+    /// Begins the recording of a shell, where the policy asks for one.
+    async fn tape(&self, opening: Option<Opening>, how: Recording) -> Result<Option<Tape>, RecordingRefused> {
+        let Some(opening) = opening else { return Ok(None) };
+        let (kind, request_id) = (opening.kind, opening.request_id.clone());
+        let begun = match &self.recorder {
+            Some(recorder) => recorder.begin(opening).await,
+            None => Err(RecordingRefused("this hub keeps no recordings".to_owned())),
+        };
+        match begun {
+            Ok(begun) => Ok(Some(Tape { begun, kind, how })),
+            Err(refused) if how.record == Record::Required => Err(refused),
+            Err(refused) => {
+                tracing::warn!(%request_id, reason = refused.0, "a shell opens without being recorded");
+                Ok(None)
+            }
+        }
     }
 
     /// Writes the one row of a refused request, or counts it: of a person who is refused all the time not every call
@@ -246,15 +305,30 @@ impl<T> Audited<T> {
         self.trail.is_some()
     }
 
-    pub(crate) fn into_parts(self) -> (T, Grant, Option<Trail>) {
-        (self.request, self.grant, self.trail)
+    pub(crate) fn into_parts(self) -> (T, Grant, Option<Trail>, Option<Tape>) {
+        (self.request, self.grant, self.trail, self.tape)
     }
 }
 
 impl Grant {
+    /// The session that the request opens, if it is to be recorded.
+    fn opening(&self, request: &ClusterRequest) -> Option<Opening> {
+        let info = request.info();
+        let kind = kind_of(info).filter(|_| self.recording.record != Record::Off)?;
+        Some(Opening {
+            principal: self.principal.clone(),
+            request_id: self.request_id.clone(),
+            cluster: self.subject.cluster.clone(),
+            kind,
+            namespace: info.namespace.clone(),
+            pod: info.name.clone(),
+            command: Act::of_any(request).command,
+        })
+    }
+
     fn row(&self, request: &ClusterRequest, act: Act) -> AuditRow {
         let actor = Actor {
-            sub: Some(self.user),
+            sub: Some(self.principal.user_id()),
             email: self.subject.user.clone(),
             groups: self.subject.groups.clone(),
             address: self.address.to_string(),
@@ -262,20 +336,6 @@ impl Grant {
         let mut row = row(request, act, actor, &self.request_id, self.route);
         row.reason = self.rule.to_string();
         row
-    }
-}
-
-fn action(request: &ClusterRequest) -> Action<'_> {
-    let info = request.info();
-    Action {
-        cluster: &request.cluster().name,
-        verb: info.verb,
-        api_group: &info.api_group,
-        resource: &info.resource,
-        subresource: &info.subresource,
-        namespace: &info.namespace,
-        name: &info.name,
-        path: if info.is_resource_request { "" } else { &info.path },
     }
 }
 

@@ -3,22 +3,31 @@
 //!
 //! Must not know: what was asked, or how rows are kept.
 
+use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_recording::Undecodable;
 use flotilla_store::audit::Pending;
 use flotilla_tunnel::body::{Body, BoxError, boxed};
 use flotilla_tunnel::client::StreamLease;
-use flotilla_tunnel::upgrade::Transferred;
+use flotilla_tunnel::upgrade::{self, Transferred};
 use flotilla_types::audit::Outcome;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::live::{About, Cut, LiveStream, LiveStreams, Registered};
 use crate::streams::Permit;
+use crate::tape::{Running, Tape, Tapped};
 
 /// Answers of at most this many bytes, known from their `Content-Length`, do not count as open streams: by the time
 /// their head is here they have left the cluster.
@@ -96,21 +105,48 @@ pub fn reason_of(status: u16) -> &'static str {
     }
 }
 
-/// Lets the guards travel with the answer. A small answer to a read passes as it is.
+/// How long the two ends of an upgraded connection may take to switch protocols after their 101.
+const SWITCH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What ends with an answer.
+pub(crate) struct Attendance {
+    pub(crate) trail: Option<Trail>,
+    pub(crate) permit: Permit,
+    pub(crate) tape: Option<Tape>,
+    /// It answers a HEAD.
+    pub(crate) head: bool,
+}
+
+/// Lets the guards travel with the answer, and registers it while it is open. A small answer to a read passes as it is.
+///
+/// # Errors
+/// A shell was opened that must be recorded and cannot be.
 pub(crate) fn attend(
     mut response: Response<Body>,
-    mut trail: Option<Trail>,
-    permit: Permit,
-    head: bool,
-) -> Response<Body> {
+    attendance: Attendance,
+    live: &LiveStreams,
+    about: About,
+) -> Result<Response<Body>, Undecodable> {
+    let Attendance { mut trail, permit, tape, head } = attendance;
     let status = response.status();
     if let Some(trail) = &mut trail {
         trail.status = status.as_u16();
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        let lease = response.extensions_mut().remove::<StreamLease>();
-        response.extensions_mut().insert(UpgradeGuard::new(Held { trail, permit: Some(permit), lease }));
-        return response;
+        let running = match tape.map(|tape| tape.start(response.headers())).transpose() {
+            Ok(running) => running.flatten(),
+            Err(error) => {
+                if let Some(trail) = trail {
+                    trail.failed(502, error.to_string());
+                }
+                return Err(error);
+            }
+        };
+        let extensions = response.extensions_mut();
+        let (lease, cluster) = (extensions.remove::<StreamLease>(), extensions.remove::<OnUpgrade>());
+        let open = Open { registered: live.register(about), cluster, running, _permit: permit, _lease: lease };
+        response.extensions_mut().insert(UpgradeGuard(Arc::new(Mutex::new(Some(Held { open, trail })))));
+        return Ok(response);
     }
     let expected = if head { Some(0) } else { content_length(&response) };
     let ended = expected == Some(0) || http_body::Body::is_end_stream(response.body());
@@ -118,12 +154,13 @@ pub(crate) fn attend(
         if let Some(trail) = trail {
             trail.ended();
         }
-        return response;
+        return Ok(response);
     }
     if trail.is_none() && expected.is_some_and(|length| length <= SMALL) {
-        return response;
+        return Ok(response);
     }
-    response.map(|inner| boxed(Attended { inner, trail, permit: Some(permit), seen: 0, expected }))
+    let open = Some((live.register(about), permit));
+    Ok(response.map(|inner| boxed(Attended { inner, trail, open, seen: 0, expected })))
 }
 
 fn content_length(response: &Response<Body>) -> Option<u64> {
@@ -134,7 +171,8 @@ fn content_length(response: &Response<Body>) -> Option<u64> {
 struct Attended {
     inner: Body,
     trail: Option<Trail>,
-    permit: Option<Permit>,
+    /// Until the end is known.
+    open: Option<(Registered, Permit)>,
     seen: u64,
     /// `Content-Length`: a server that has sent it all does not ask for more, so the end must be known here.
     expected: Option<u64>,
@@ -142,7 +180,11 @@ struct Attended {
 
 impl Attended {
     fn count(&mut self, frame: &Frame<Bytes>) {
-        self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.seen += length as u64;
+        if let Some((registered, _)) = &self.open {
+            registered.stream().count_received(length);
+        }
         if let Some(trail) = &mut self.trail {
             trail.bytes = self.seen;
         }
@@ -153,9 +195,16 @@ impl Attended {
     }
 
     fn end(&mut self) {
-        self.permit = None;
+        self.open = None;
         if let Some(trail) = self.trail.take() {
             trail.ended();
+        }
+    }
+
+    fn broken(&mut self, error: &BoxError) {
+        self.open = None;
+        if let Some(trail) = self.trail.take() {
+            trail.broken(error);
         }
     }
 }
@@ -165,16 +214,19 @@ impl http_body::Body for Attended {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some((registered, _)) = &self.open
+            && let Poll::Ready(cut) = registered.stream().poll_cut(cx)
+        {
+            let error: BoxError = cut.into();
+            self.broken(&error);
+            self.inner = flotilla_tunnel::body::empty();
+            return Poll::Ready(Some(Err(error)));
+        }
         let next = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &next {
             Some(Ok(frame)) => self.count(frame),
             None => self.end(),
-            Some(Err(error)) => {
-                self.permit = None;
-                if let Some(trail) = self.trail.take() {
-                    trail.broken(error);
-                }
-            }
+            Some(Err(error)) => self.broken(error),
         }
         Poll::Ready(next)
     }
@@ -188,43 +240,79 @@ impl http_body::Body for Attended {
     }
 }
 
-/// Travels with a `101 Switching Protocols` in the answer's extensions: whoever joins the two connections takes it out
-/// and says how many bytes went through. Dropped without that, the act was aborted.
+/// Travels with a `101 Switching Protocols` in the answer's extensions and holds the cluster's end of the connection:
+/// joining through it is the only way in, so nothing goes past the registry, the recording and the audit log. Dropped
+/// without that, the act was aborted.
 #[derive(Clone)]
-pub struct UpgradeGuard(Arc<Mutex<Held>>);
+pub struct UpgradeGuard(Arc<Mutex<Option<Held>>>);
 
-/// What ends with an upgraded connection.
-#[derive(Default)]
 struct Held {
+    open: Open,
     trail: Option<Trail>,
-    permit: Option<Permit>,
+}
+
+/// What there is while an upgraded connection is open.
+struct Open {
+    registered: Registered,
+    cluster: Option<OnUpgrade>,
+    running: Option<Running>,
+    _permit: Permit,
     /// Counts the stream in its tunnel connection.
-    lease: Option<StreamLease>,
+    _lease: Option<StreamLease>,
 }
 
 impl UpgradeGuard {
-    fn new(held: Held) -> Self {
-        Self(Arc::new(Mutex::new(held)))
-    }
-
-    /// Both directions have ended, in order or not.
-    pub fn finish(&self, ended: &std::io::Result<Transferred>) {
-        let Some(mut trail) = self.release() else { return };
-        match ended {
-            Ok(transferred) => {
-                trail.bytes = transferred.sent + transferred.received;
-                trail.ended();
-            }
-            Err(error) => {
-                let status = trail.status;
-                trail.record(Outcome::Aborted, status, format!("the connection broke: {error}"));
+    /// Joins the client's connection with the cluster's until one of them ends or the stream is cut, and writes the
+    /// outcome row. To be spawned: the client's end switches only after its answer has been sent.
+    pub async fn join<C>(self, client: impl Future<Output = io::Result<C>>)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(Held { open, trail }) = self.0.lock().take() else { return };
+        let stream = Arc::clone(open.registered.stream());
+        let ended = open.join(client, &stream).await;
+        let view = stream.view();
+        if let Some(mut trail) = trail {
+            trail.bytes = view.sent + view.received;
+            match ended {
+                Ok(_) => trail.ended(),
+                Err(reason) => {
+                    let status = trail.status;
+                    trail.record(Outcome::Aborted, status, reason);
+                }
             }
         }
     }
+}
 
-    fn release(&self) -> Option<Trail> {
-        let Held { trail, permit, lease } = std::mem::take(&mut *self.0.lock());
-        drop((permit, lease));
-        trail
+impl Open {
+    /// Says why, if it was not an ordinary end.
+    async fn join<C>(
+        self,
+        client: impl Future<Output = io::Result<C>>,
+        stream: &Arc<LiveStream>,
+    ) -> Result<Transferred, String>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(cluster) = self.cluster else { return Err("the cluster did not switch protocols".to_owned()) };
+        let broke = |error: io::Error| format!("the connection broke: {error}");
+        let cluster = async { cluster.await.map(TokioIo::new).map_err(io::Error::other) };
+        let both = tokio::time::timeout(SWITCH_DEADLINE, async { tokio::try_join!(client, cluster) });
+        let (client, mut cluster) = tokio::select! {
+            both = both => both.map_err(|_| "an end did not switch protocols".to_owned())?.map_err(broke)?,
+            cut = when_cut(stream) => return Err(cut.to_string()),
+        };
+        let mut client = Tapped::new(client, Arc::clone(stream), self.running);
+        let ended = tokio::select! {
+            ended = upgrade::splice(&mut client, &mut cluster) => ended.map_err(broke),
+            cut = when_cut(stream) => Err(cut.to_string()),
+        };
+        client.end(ended.as_ref().err().cloned().unwrap_or_default()).await;
+        ended
     }
+}
+
+async fn when_cut(stream: &LiveStream) -> Cut {
+    std::future::poll_fn(|cx| stream.poll_cut(cx)).await
 }

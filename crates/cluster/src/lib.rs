@@ -16,10 +16,12 @@ pub mod act;
 pub mod backends;
 pub mod gate;
 pub mod guard;
+pub mod live;
 pub mod metrics;
 pub mod request;
 pub mod request_info;
 pub mod status_of;
+pub mod tape;
 pub mod transport;
 
 mod denials;

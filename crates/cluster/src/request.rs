@@ -110,8 +110,8 @@ impl ClusterRequest {
         self.http.uri().query().unwrap_or_default()
     }
 
-    pub(crate) fn into_http(self) -> Request<Body> {
-        self.http
+    pub(crate) fn into_parts(self) -> (RequestInfo, Request<Body>) {
+        (self.info, self.http)
     }
 }
 

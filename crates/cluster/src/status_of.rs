@@ -13,7 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::act::resource;
-use crate::gate::Denied;
+use crate::gate::{Denied, NotAudited};
 use crate::guard::reason_of;
 use crate::request::{RequestError, Smuggled};
 use crate::request_info::{Refused, RequestInfo};
@@ -163,6 +163,16 @@ impl From<&Denied> for StatusError {
 impl From<AuditError> for StatusError {
     fn from(_: AuditError) -> Self {
         Self::unavailable("the audit log cannot be written at the moment, so nothing was done; try again")
+    }
+}
+
+impl From<NotAudited> for StatusError {
+    fn from(error: NotAudited) -> Self {
+        match error {
+            NotAudited::Row(error) => error.into(),
+            // Without Retry-After: kubectl would wait and try again in silence.
+            NotAudited::Recording(refused) => Self::new(503, "ServiceUnavailable", refused.to_string()),
+        }
     }
 }
 

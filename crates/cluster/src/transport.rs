@@ -13,21 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_identity::token::KeyRing;
+use flotilla_recording::Undecodable;
 use flotilla_tunnel::body::{Body, empty};
 use flotilla_tunnel::client::SendError;
 use flotilla_tunnel::upgrade;
 use flotilla_types::agent::IDENTITY_HEADER;
 use flotilla_upstream::UpstreamError;
-use http::header::{ALT_SVC, HOST, REFRESH, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::header::{ALT_SVC, HOST, REFRESH, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use thiserror::Error;
 
 use crate::backends::{Backends, Way};
 use crate::gate::{Audited, Grant};
-use crate::guard::attend;
+use crate::guard::{Attendance, attend};
+use crate::live::{About, LiveStreams};
 use crate::metrics::ClusterMetrics;
 use crate::request::ClusterRequest;
+use crate::request_info::RequestInfo;
 use crate::streams::{Permit, Streams};
+use crate::tape::Tape;
 use plan::Plan;
 use statement::Statements;
 
@@ -93,6 +97,9 @@ pub enum TransportError {
     /// The user or one of his groups cannot be used as a name in a cluster.
     #[error("this user cannot be passed on to a cluster: {0}")]
     Identity(String),
+    /// The cluster opened a shell that must be recorded and cannot be; it was closed at once.
+    #[error("{0}, as it must be; use another client, or another protocol")]
+    Unrecordable(Undecodable),
     /// Our own fault.
     #[error("the statement of identity could not be signed: {0}")]
     Signing(String),
@@ -105,7 +112,7 @@ impl TransportError {
         match self {
             Self::AgentAway | Self::Saturated => 503,
             Self::Timeout(_) => 504,
-            Self::Unreachable(_) | Self::Interrupted(_) => 502,
+            Self::Unreachable(_) | Self::Interrupted(_) | Self::Unrecordable(_) => 502,
             Self::TooManyStreams(_) => 429,
             Self::Identity(_) => 403,
             Self::Signing(_) => 500,
@@ -123,6 +130,7 @@ impl TransportError {
             Self::Saturated => "saturated",
             Self::TooManyStreams(_) => "too_many_streams",
             Self::Identity(_) => "identity",
+            Self::Unrecordable(_) => "unrecordable",
             Self::Signing(_) => "signing",
         }
     }
@@ -136,6 +144,7 @@ struct Inner {
     backends: Backends,
     statements: Statements,
     streams: Streams,
+    live: LiveStreams,
     metrics: ClusterMetrics,
     options: TransportOptions,
 }
@@ -148,24 +157,32 @@ impl Transport {
             backends,
             statements: Statements::new(keys, options.identity_ttl),
             streams: Streams::new(options.streams_per_principal, metrics.streams().clone()),
+            live: LiveStreams::default(),
             metrics,
             options,
         }))
     }
 
+    /// Every answer that is open, to be looked at and cut.
+    #[must_use]
+    pub fn live(&self) -> &LiveStreams {
+        &self.0.live
+    }
+
     /// Sends the request and returns the head of the answer; the body streams.
     ///
     /// The outcome row follows by itself when the body ends or is dropped. After an upgrade the answer is a
-    /// `101` with `hyper::upgrade::OnUpgrade` and a [`crate::guard::UpgradeGuard`] in its extensions; whoever joins
-    /// the connections finishes the guard.
+    /// `101` with a [`crate::guard::UpgradeGuard`] in its extensions, which alone can join the connections.
     ///
     /// # Errors
     /// [`TransportError`]; the outcome row says the same.
     pub async fn send(&self, audited: Audited<ClusterRequest>) -> Result<Response<Body>, TransportError> {
-        let (request, grant, trail) = audited.into_parts();
+        let (request, grant, trail, tape) = audited.into_parts();
         let head = request.http().method() == Method::HEAD;
-        match self.0.exchange(request, &grant).await {
-            Ok((response, permit)) => Ok(attend(response, trail, permit, head)),
+        match self.0.exchange(request, &grant, tape.as_ref()).await {
+            Ok((response, permit, info)) => {
+                self.0.attend(response, info, grant, Attendance { trail, permit, tape, head })
+            }
             Err(error) => {
                 self.0.metrics.error(&grant.subject.cluster, error.class());
                 if let Some(trail) = trail {
@@ -182,11 +199,16 @@ impl Inner {
         &self,
         request: ClusterRequest,
         grant: &Grant,
-    ) -> Result<(Response<Body>, Permit), TransportError> {
+        tape: Option<&Tape>,
+    ) -> Result<(Response<Body>, Permit, RequestInfo), TransportError> {
         let too_many = || TransportError::TooManyStreams(self.streams.limit());
-        let permit = self.streams.open(grant.user).ok_or_else(too_many)?;
+        let permit = self.streams.open(grant.principal.user_id()).ok_or_else(too_many)?;
         let plan = Plan::of(&request, self.options.header_deadline);
-        let mut http = request.into_http();
+        let (info, mut http) = request.into_parts();
+        if tape.is_some() {
+            // What an extension (RFC 6455 section 9) does to frames would keep them from being read.
+            http.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
+        }
         if let Ok(mut id) = HeaderValue::from_str(grant.request_id.as_str()) {
             // Never the same again: keeps HPACK from remembering it in the place of what does repeat.
             id.set_sensitive(true);
@@ -197,7 +219,26 @@ impl Inner {
         for name in &NOT_FOR_OUR_ORIGIN {
             response.headers_mut().remove(name);
         }
-        Ok((response, permit))
+        Ok((response, permit, info))
+    }
+
+    /// Lets what must end with the answer travel with it.
+    fn attend(
+        &self,
+        response: Response<Body>,
+        info: RequestInfo,
+        grant: Grant,
+        attendance: Attendance,
+    ) -> Result<Response<Body>, TransportError> {
+        let about = About {
+            cluster: grant.subject.cluster,
+            principal: grant.principal,
+            request_id: grant.request_id,
+            upgrade: response.status() == StatusCode::SWITCHING_PROTOCOLS,
+            recording: attendance.tape.as_ref().map(|tape| tape.begun.id),
+            info,
+        };
+        attend(response, attendance, &self.live, about).map_err(TransportError::Unrecordable)
     }
 
     async fn through(&self, plan: &Plan, http: Request<Body>, grant: &Grant) -> Result<Response<Body>, TransportError> {

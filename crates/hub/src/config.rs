@@ -73,6 +73,8 @@ pub struct Config {
     pub tls: Tls,
     /// The audit log.
     pub audit: Audit,
+    /// Recorded shells.
+    pub recordings: Recordings,
     /// The path to the clusters.
     pub gateway: Gateway,
     /// Enrolment of agents.
@@ -164,6 +166,24 @@ pub struct Audit {
     pub queue: usize,
 }
 
+/// Recorded shells. Which are recorded say the roles.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recordings {
+    /// How long a recording is kept.
+    pub keep: Period,
+    /// Most MiB of one recording, before compression. A shell that must be recorded is cut there.
+    pub max_size_mib: u64,
+    /// Most MiB of all recordings as they are stored. Beyond, a shell that must be recorded does not open.
+    pub max_total_mib: u64,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self { keep: Period::secs(90 * 86_400), max_size_mib: 256, max_total_mib: 10 * 1024 }
+    }
+}
+
 /// The path to the clusters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -225,6 +245,7 @@ impl Default for Config {
             auth: Auth::default(),
             tls: Tls::default(),
             audit: Audit::default(),
+            recordings: Recordings::default(),
             gateway: Gateway::default(),
             agents: Agents::default(),
             clusters: Vec::new(),
@@ -337,6 +358,9 @@ impl Config {
         }
         if self.auth.token_expiry.0 < Duration::from_secs(10) {
             return fail(format!("auth.token_expiry is {}; at least 10s", self.auth.token_expiry));
+        }
+        if self.recordings.max_total_mib > 1 << 40 || self.recordings.max_size_mib > 1 << 40 {
+            return fail("recordings.max_total_mib and .max_size_mib are in MiB; at most 1099511627776".into());
         }
         if !matches!(self.log.format.as_str(), "text" | "json") {
             return fail(format!("log.format is {:?}; use text or json", self.log.format));

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::kubectl::Kubectl;
 use crate::listen::agents::Door;
 use crate::metrics::HubMetrics;
+use crate::recorder::Library;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
 
@@ -69,6 +70,8 @@ pub struct Hub {
     pub metrics: HubMetrics,
     /// The registry of clusters, in memory.
     pub clusters: ClusterBook,
+    /// Recorded shells.
+    pub library: Library,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
     /// Cancelled when the hub is asked to stop: it is no longer ready, but still takes requests.

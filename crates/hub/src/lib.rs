@@ -13,6 +13,7 @@ pub mod listen;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
+pub mod recorder;
 pub mod request;
 pub mod roles;
 pub mod routes;
@@ -55,6 +56,7 @@ use crate::listen::agents::Door;
 use crate::listen::cores::Cores;
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
+use crate::recorder::Library;
 use crate::request::People;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
@@ -124,6 +126,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
+        tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
+        tokio::spawn(hub.library.clone().keep()),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, Arc::clone(&cores))),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics, Arc::clone(&cores))),
     ];
@@ -140,6 +144,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if let Err(error) = hub.gate.settle_denied(true).await {
         tracing::warn!(%error, "the count of denied calls could not be recorded");
     }
+    hub.transport.live().cut_where("the hub is stopping", |_| true);
     hub.tunnels.drain();
     for worker in workers {
         worker.abort();
@@ -152,8 +157,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.
 async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
-    let store = hub.store.clone();
+    let (store, library) = (hub.store.clone(), hub.library.clone());
     drop(hub);
+    if tokio::time::timeout(std::time::Duration::from_secs(10), library.close()).await.is_err() {
+        tracing::warn!("recordings were not finished in time; they will count as incomplete");
+    }
+    drop(library);
     if tokio::time::timeout(std::time::Duration::from_secs(10), audit_writer).await.is_err() {
         tracing::warn!("the audit log did not finish in time");
     }
@@ -219,7 +228,9 @@ async fn assemble(
     let policy = roles.policy();
     let counters = ClusterMetrics::register(&mut registry);
     let options = GateOptions { record_reads: config.audit.record_reads };
-    let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options);
+    let library = Library::new(store.clone(), config.recordings.clone());
+    let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options)
+        .with_recorder(Arc::new(library.clone()));
     let options = TransportOptions {
         header_deadline: config.gateway.timeout.0,
         streams_per_principal: config.gateway.max_streams_per_user,
@@ -241,6 +252,7 @@ async fn assemble(
         throttle: LoginThrottle::new(),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
+        library,
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
         stopping: CancellationToken::new(),
         shutdown: CancellationToken::new(),

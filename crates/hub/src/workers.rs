@@ -3,7 +3,8 @@
 //!
 //! Must not know: requests.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,46 @@ pub async fn settle_denials(hub: Arc<Hub>) {
         }
         if let Err(error) = hub.gate.settle_denied(false).await {
             tracing::warn!(%error, "the count of denied calls could not be recorded");
+        }
+    }
+}
+
+/// Looks at each open stream again when sessions, accounts or roles change, and cuts those that may be open no longer.
+/// Now and then it looks unasked, for what changed on another hub.
+pub async fn enforce_rights(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(10);
+    let mut changes = hub.authenticator.changes();
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        cut_withdrawn(&hub).await;
+    }
+}
+
+async fn cut_withdrawn(hub: &Hub) {
+    let mut sessions = HashMap::new();
+    for stream in hub.transport.live().all() {
+        let Some(id) = stream.principal().session() else { continue };
+        if let Entry::Vacant(unknown) = sessions.entry(id) {
+            match hub.authenticator.live_session(id).await {
+                Ok(session) => unknown.insert(session),
+                Err(error) => {
+                    // Nobody can be cut for what is not known; new requests are refused meanwhile.
+                    tracing::warn!(%error, "open streams could not be checked; trying again");
+                    return;
+                }
+            };
+        }
+        let reason = match sessions.get(&id).and_then(Option::as_ref) {
+            None => "the session has ended",
+            Some(session) if stream.is_allowed(&hub.policy.load(), &session.roles) => continue,
+            Some(_) => "the right to it was withdrawn",
+        };
+        if stream.cut(reason) {
+            tracing::info!(stream = %stream.id(), user = stream.principal().email(), reason, "stream cut");
         }
     }
 }

@@ -22,6 +22,7 @@ use flotilla_types::time::Timestamp;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::principal::Principal;
 use crate::token::{AccessClaims, KeyRing, TokenError};
@@ -89,6 +90,7 @@ pub struct Authenticator {
     cache: Cache<[u8; 32], Arc<Entry>>,
     /// Taken to write to the cache and to forget, never to read.
     forgotten: Mutex<Forgotten>,
+    changes: watch::Sender<()>,
 }
 
 struct Entry {
@@ -101,7 +103,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(keys: KeyRing, accounts: Arc<dyn Accounts>) -> Self {
         let cache = Cache::builder().max_capacity(CAPACITY).time_to_live(CACHED_FOR).build();
-        Self { keys, accounts, cache, forgotten: Mutex::default() }
+        Self { keys, accounts, cache, forgotten: Mutex::default(), changes: watch::Sender::new(()) }
     }
 
     /// Who holds this token.
@@ -166,7 +168,26 @@ impl Authenticator {
         self.forget(Scope::All);
     }
 
+    /// Sees each act of forgetting: what was decided by roles or sessions of before is to be decided anew.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// The session as it is now, without what is remembered; `None` when it has ended.
+    ///
+    /// # Errors
+    /// The accounts could not be read.
+    pub async fn live_session(&self, session: SessionId) -> Result<Option<LiveSession>, AuthnError> {
+        self.read(session).await
+    }
+
     fn forget(&self, scope: Scope) {
+        self.forget_cached(scope);
+        self.changes.send_replace(());
+    }
+
+    fn forget_cached(&self, scope: Scope) {
         let mut forgotten = self.forgotten.lock();
         forgotten.add(scope);
         for (key, entry) in &self.cache {

@@ -247,6 +247,7 @@ prop_compose! {
         ClusterRule {
             name: name.to_owned(), namespaces, verbs, resources,
             api_groups: owned(api_groups), names: owned(names), non_resource_urls: Vec::new(),
+            record: Default::default(), record_input: false,
         }
     }
 }
@@ -261,6 +262,7 @@ prop_compose! {
         ClusterRule {
             name: name.to_owned(), namespaces: star(), verbs, resources: star(),
             api_groups: star(), names: Vec::new(), non_resource_urls: owned(urls),
+            record: Default::default(), record_input: false,
         }
     }
 }
@@ -275,6 +277,8 @@ fn everything() -> ClusterRule {
         api_groups: star(),
         names: Vec::new(),
         non_resource_urls: Vec::new(),
+        record: Default::default(),
+        record_input: false,
     }
 }
 
@@ -291,6 +295,7 @@ fn roles() -> impl Strategy<Value = Vec<Role>> {
             clusters,
             groups: Vec::new(),
             administrator: None,
+            auditor: false,
         };
         roles.into_iter().enumerate().map(role).collect()
     })

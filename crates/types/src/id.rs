@@ -61,6 +61,15 @@ id_type!(
     AuditId
 );
 
+id_type!(
+    /// One recorded shell.
+    RecordingId
+);
+id_type!(
+    /// One open answer of a cluster.
+    StreamId
+);
+
 /// Identifies one request from the first log line to the last audit row, in the hub, in the
 /// cluster's own audit log (`Audit-ID`) and in the answer (`X-Request-Id`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]

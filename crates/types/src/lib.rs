@@ -10,5 +10,6 @@ pub mod id;
 pub mod name;
 pub mod policy;
 pub mod problem;
+pub mod recording;
 pub mod status;
 pub mod time;

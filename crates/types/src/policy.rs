@@ -29,6 +29,29 @@ pub struct Role {
     /// Left out: true for a role that allows everything everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub administrator: Option<bool>,
+    /// Whether a holder may see the recorded shells of everybody. Administrators may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auditor: bool,
+}
+
+/// Whether shells are recorded. Later ones are stricter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// No.
+    #[default]
+    Off,
+    /// Yes, if it is possible.
+    On,
+    /// Yes, or the shell does not open; one whose recording breaks is cut.
+    Required,
+}
+
+impl Record {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// What a role allows in the clusters whose name matches a pattern. All lists must match; `*`
@@ -57,6 +80,13 @@ pub struct ClusterRule {
     /// version and health are open to whoever may reach the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty", alias = "nonResourceURLs")]
     pub non_resource_urls: Vec<String>,
+    /// Whether exec, attach and port-forward that the rule allows are recorded. Of several rules that allow one, the
+    /// strictest counts.
+    #[serde(default, skip_serializing_if = "Record::is_off")]
+    pub record: Record,
+    /// Whether what is typed is recorded too. It may hold passwords, which are typed unseen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record_input: bool,
 }
 
 /// Roles of one person, as a roles file gives them.

@@ -65,7 +65,7 @@ fn proxy_command(bed: &Bed, kubectl: &Kubectl) {
 }
 
 /// Starts a command that says on which port of 127.0.0.1 it listens.
-fn listening(kubectl: &Kubectl, words: &str) -> (u16, Background) {
+pub(crate) fn listening(kubectl: &Kubectl, words: &str) -> (u16, Background) {
     let started = kubectl.start(words);
     started.wait_for("127.0.0.1:", PATIENCE);
     let said = started.wait_for("\n", PATIENCE);
@@ -74,7 +74,7 @@ fn listening(kubectl: &Kubectl, words: &str) -> (u16, Background) {
 }
 
 /// The body of what a plain HTTP/1.0 server answers.
-fn get(port: u16, path: &str) -> String {
+pub(crate) fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();

@@ -30,6 +30,7 @@ mod links;
 mod objects;
 mod requests;
 mod settings;
+mod shells;
 mod stalled;
 mod stopping;
 mod streams;

@@ -55,14 +55,14 @@ fn run_with_rm_leaves_no_pod() {
 }
 
 /// A program on a terminal of its own, which is its controlling terminal.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     ours: File,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Terminal {
-    fn start(command: &Command, rows: u16, columns: u16) -> Self {
+    pub(crate) fn start(command: &Command, rows: u16, columns: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -96,27 +96,27 @@ impl Terminal {
         });
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
-    fn resize(&self, rows: u16, columns: u16) {
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
         set_size(&OwnedFd::from(self.ours.try_clone().unwrap()), rows, columns);
     }
 
-    fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         self.ours.write_all(text.as_bytes()).unwrap();
     }
 
     #[track_caller]
-    fn wait_for(&self, text: &str) {
+    pub(crate) fn wait_for(&self, text: &str) {
         let seen = wait_for(text, PATIENCE, || Ok(self.text().contains(text).then_some(())));
         seen.unwrap_or_else(|error| panic!("{error:#}; on the screen: {:?}", self.text()));
     }
 
     /// Types `line` again and again until `answer` is on the screen.
     #[track_caller]
-    fn ask_until(&mut self, line: &str, answer: &str) {
+    pub(crate) fn ask_until(&mut self, line: &str, answer: &str) {
         for _ in 0..40 {
             self.write(&format!("{line}\n"));
             let seen = wait_for(answer, Duration::from_millis(750), || Ok(self.text().contains(answer).then_some(())));
@@ -128,7 +128,7 @@ impl Terminal {
     }
 
     #[track_caller]
-    fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         let ended = wait_for("the end of the shell", PATIENCE, || Ok(self.child.try_wait()?));
         ended.unwrap_or_else(|error| panic!("{error:#}; on the screen: {:?}", self.text())).code().unwrap_or(-1)
     }

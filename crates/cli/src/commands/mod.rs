@@ -13,6 +13,7 @@ pub(crate) mod kubectl;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod password;
+pub(crate) mod recordings;
 pub(crate) mod roles;
 pub(crate) mod status;
 pub(crate) mod users;

@@ -11,12 +11,11 @@ use flotilla_cluster::guard::UpgradeGuard;
 use flotilla_cluster::status_of::StatusError;
 use flotilla_cluster::transport::{TransportError, TransportOptions};
 use flotilla_cluster::{empty, full};
-use flotilla_tunnel::upgrade::splice;
 use flotilla_types::agent::IdentityClaims;
 use flotilla_types::audit::Outcome;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::World;
 
@@ -259,9 +258,9 @@ async fn an_upgraded_connection_carries_its_guard() {
         (&"websocket".parse().unwrap(), &"upstreams-own".parse().unwrap())
     );
     let guard = response.extensions_mut().remove::<UpgradeGuard>().unwrap();
-    let cluster = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    assert!(response.extensions().get::<OnUpgrade>().is_none(), "there is no way past the guard");
     let (mut client, near) = tokio::io::duplex(1024);
-    let joined = tokio::spawn(async move { guard.finish(&splice(near, cluster).await) });
+    let joined = tokio::spawn(guard.join(async { Ok(near) }));
     client.write_all(b"hello").await.unwrap();
     client.shutdown().await.unwrap();
     let mut echoed = String::new();
@@ -280,6 +279,42 @@ async fn an_upgraded_connection_carries_its_guard() {
         (seen.method.as_str(), &seen.headers["flotilla-method"], seen.target),
         ("CONNECT", &"POST".parse().unwrap(), target)
     );
+}
+
+#[tokio::test]
+async fn a_shell_that_is_cut_ends_at_once_and_says_why() {
+    let world = world().await;
+    let mut response = world.send("POST", &format!("{POD}/exec?command=sh"), UPGRADE).await.unwrap();
+    let guard = response.extensions_mut().remove::<UpgradeGuard>().unwrap();
+    let (mut client, near) = tokio::io::duplex(1024);
+    let joined = tokio::spawn(guard.join(async { Ok(near) }));
+    client.write_all(b"hello").await.unwrap();
+    client.read_exact(&mut [0; 5]).await.unwrap();
+    let [stream] = world.transport.live().all().try_into().unwrap_or_else(|_| panic!("one stream"));
+    let view = stream.view();
+    assert_eq!((view.kind.as_str(), view.user.as_str(), view.cluster.as_str()), ("exec", "dev@example.com", "dev"));
+    assert_eq!((view.sent, view.received, view.name.as_str()), (5, 5, "web-0"));
+    assert_eq!(world.transport.live().cut_where("the grant has ended", |stream| stream.info().namespace == "other"), 0);
+    assert_eq!(world.transport.live().cut_where("the grant has ended", |stream| stream.info().namespace == "shop"), 1);
+    joined.await.unwrap();
+    assert_eq!(client.read(&mut [0; 5]).await.unwrap(), 0);
+    let outcome = world.outcome().await;
+    assert_eq!((outcome.outcome, outcome.reason.as_str()), (Outcome::Aborted, "cut: the grant has ended"));
+    assert!(world.transport.live().all().is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_that_is_cut_breaks_off_and_a_small_answer_is_never_registered() {
+    let world = world().await;
+    let small = world.send("GET", &format!("{POD}/sized"), &[]).await.unwrap();
+    assert!(world.transport.live().all().is_empty());
+    drop(small);
+    let mut body = world.send("GET", "/api/v1/namespaces/shop/pods/endless?watch=1", &[]).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    let waiting = tokio::spawn(async move { body.frame().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert_eq!(world.transport.live().cut_where("the session has ended", |_| true), 1);
+    assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "cut: the session has ended");
 }
 
 #[tokio::test]

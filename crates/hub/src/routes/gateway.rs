@@ -17,6 +17,7 @@ use flotilla_tunnel::upgrade;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 
 use super::redirect;
 use crate::hub::Hub;
@@ -101,18 +102,13 @@ fn split(hub: &Hub, principal: &Principal, uri: &Uri) -> Result<(ClusterRef, Pat
     Ok((cluster, target.map_err(|_| StatusError::bad_request("the path is not one that the Kubernetes API has"))?))
 }
 
-/// Joins the client's connection with the cluster's, and tells the audit log how much went through.
+/// Joins the client's connection with the cluster's.
 fn join(response: &mut Response<Body>, client: Option<OnUpgrade>) -> Result<(), StatusError> {
-    let (Some(client), Some(cluster)) = (client, response.extensions_mut().remove::<OnUpgrade>()) else {
+    let (Some(client), Some(guard)) = (client, response.extensions_mut().remove::<UpgradeGuard>()) else {
         return Err(StatusError::bad_gateway("the cluster switched protocols without being asked"));
     };
-    let guard = response.extensions_mut().remove::<UpgradeGuard>();
-    tokio::spawn(async move {
-        let ended = upgrade::bridge(client, cluster).await;
-        if let Some(guard) = guard {
-            guard.finish(&ended);
-        }
-    });
+    let client = async { client.await.map(TokioIo::new).map_err(std::io::Error::other) };
+    tokio::spawn(guard.join(client));
     Ok(())
 }
 

@@ -9,8 +9,10 @@ pub mod auth;
 pub mod clusters;
 pub mod gateway;
 pub mod meta;
+pub mod recordings;
 mod redirect;
 pub mod roles;
+pub mod streams;
 pub mod users;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::hub::Hub;
         (name = "roles", description = "Policy"),
         (name = "agents", description = "Enrolment of agents"),
         (name = "audit", description = "Who did what"),
+        (name = "recordings", description = "Recorded shells and open streams"),
         (name = "hub", description = "The hub itself"),
     )
 )]
@@ -61,6 +64,13 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(agents::register))
         .routes(routes!(agents::connect))
         .routes(routes!(audit::list))
+        .routes(routes!(recordings::list))
+        .routes(routes!(recordings::show))
+        .routes(routes!(recordings::cast))
+        .routes(routes!(recordings::search))
+        .routes(routes!(recordings::live))
+        .routes(routes!(streams::list))
+        .routes(routes!(streams::terminate))
         .routes(routes!(meta::config))
         .routes(routes!(meta::jwks))
         .routes(routes!(meta::health))

@@ -2,7 +2,7 @@
 //!
 //! Must not know: anything but the shapes of roles.
 
-use flotilla_types::policy::{ClusterRule, Role};
+use flotilla_types::policy::{ClusterRule, Record, Role};
 
 /// What people run, and what they look at while it runs. Secrets and RBAC are not in it.
 const WORKLOADS: [&str; 28] = [
@@ -97,6 +97,7 @@ fn admin() -> Role {
         clusters: vec![rule("*", &["*"], &["*"])],
         groups: vec!["flotilla:tier:admin".to_owned()],
         administrator: Some(true),
+        auditor: false,
     }
 }
 
@@ -124,6 +125,7 @@ fn developer() -> Role {
         clusters: vec![rule("dev-*", &working, &DEVELOPED), rule("dev-*", &["get", "list", "watch"], &seen)],
         groups: vec!["flotilla:tier:write".to_owned()],
         administrator: None,
+        auditor: false,
     }
 }
 
@@ -136,6 +138,7 @@ fn viewer() -> Role {
         clusters: vec![rule("*", &["get", "list", "watch"], &seen)],
         groups: vec!["flotilla:tier:read".to_owned()],
         administrator: None,
+        auditor: false,
     }
 }
 
@@ -149,5 +152,7 @@ fn rule(cluster: &str, verbs: &[&str], resources: &[&str]) -> ClusterRule {
         api_groups: owned(&["*"]),
         names: Vec::new(),
         non_resource_urls: Vec::new(),
+        record: Record::Off,
+        record_input: false,
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::pattern::{Pattern, PatternList};
 use super::rule::{ResourceRights, Resources, Rights};
 use super::words::Words;
-use super::{CompiledRole, CompiledRule, PolicySet, Source};
+use super::{CompiledRole, CompiledRule, PolicySet, Recording, Source};
 
 /// The longest pattern or group, in bytes: names in Kubernetes have at most 253.
 const MAX_LENGTH: usize = 253;
@@ -102,7 +102,8 @@ fn compile_rules(role: &Role, report: &mut Report<'_>) -> Vec<CompiledRule> {
         let rights =
             if rule.non_resource_urls.is_empty() { resource_rights(rule, report) } else { path_rights(rule, report) };
         let label: Arc<str> = format!("{}#{}", role.name, index + 1).into();
-        rules.push(CompiledRule { label, cluster: Pattern::new(&rule.name), rights });
+        let recording = Recording { record: rule.record, input: rule.record_input };
+        rules.push(CompiledRule { label, cluster: Pattern::new(&rule.name), rights, recording });
     }
     report.rule = None;
     rules

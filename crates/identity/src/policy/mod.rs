@@ -47,6 +47,9 @@
 //! **Names**: empty means any, and none (lists, creations). Otherwise the call must carry a name
 //! that matches.
 //!
+//! **Recording**: exec, attach and port-forward are recorded as the strictest of all rules says that allow the call
+//! (`record`: `off`, `on`, `required`), with what is typed if one of them says so (`record_input`).
+//!
 //! **Open to whoever reaches a cluster**, because kubectl cannot start without: reviews of oneself
 //! (`create` of `selfsubjectaccessreviews`, `selfsubjectrulesreviews`, `selfsubjectreviews`), and
 //! `get` or `head` of discovery, OpenAPI, version, health and the OIDC discovery documents.
@@ -98,7 +101,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use flotilla_types::api::{Permission, RoleView};
-use flotilla_types::policy::{ClusterRule, Role};
+use flotilla_types::policy::{ClusterRule, Record, Role};
 
 pub use builtin::built_in_roles;
 pub use compile::{PolicyError, compile};
@@ -196,6 +199,16 @@ struct CompiledRule {
     label: Arc<str>,
     cluster: Pattern,
     rights: Rights,
+    recording: Recording,
+}
+
+/// Whether and how a shell is to be recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Whether.
+    pub record: Record,
+    /// What is typed, too.
+    pub input: bool,
 }
 
 impl PolicySet {
@@ -218,6 +231,24 @@ impl PolicySet {
             return Decision::Allowed { rule: self.open.clone() };
         }
         Decision::Denied { reason: self.explain(roles, &query) }
+    }
+
+    /// How a shell is to be recorded that a holder of `roles` may open: as the strictest of all rules that allow it
+    /// says.
+    #[must_use]
+    pub fn recording(&self, roles: &[String], action: &Action<'_>) -> Recording {
+        let query = Query::new(action);
+        let allowing = self.reaching(roles, action.cluster).filter(|rule| rule.rights.allow(&query));
+        allowing.fold(Recording::default(), |strictest, rule| Recording {
+            record: strictest.record.max(rule.recording.record),
+            input: strictest.input || rule.recording.input,
+        })
+    }
+
+    /// Whether a holder of `roles` may see what others had recorded.
+    #[must_use]
+    pub fn is_auditor(&self, roles: &[String]) -> bool {
+        self.held(roles).any(|role| role.administrator || role.role.auditor)
     }
 
     /// Whether a holder of `roles` may know that the cluster exists.

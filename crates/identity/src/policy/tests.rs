@@ -17,11 +17,20 @@ fn rule(cluster: &str, namespaces: &[&str], verbs: &[&str], resources: &[&str]) 
         api_groups: owned(&["*"]),
         names: Vec::new(),
         non_resource_urls: Vec::new(),
+        record: Default::default(),
+        record_input: false,
     }
 }
 
 fn role(name: &str, clusters: Vec<ClusterRule>) -> Role {
-    Role { name: name.to_owned(), description: String::new(), clusters, groups: Vec::new(), administrator: None }
+    Role {
+        name: name.to_owned(),
+        description: String::new(),
+        clusters,
+        groups: Vec::new(),
+        administrator: None,
+        auditor: false,
+    }
 }
 
 fn policy(roles: Vec<Role>) -> PolicySet {
@@ -432,4 +441,35 @@ fn permissions_are_the_rules_as_written() {
     let written: Vec<ClusterRule> =
         policy.permissions(&owned(&["r", "gone"])).into_iter().map(|permission| permission.rule).collect();
     assert_eq!(written, rules);
+}
+
+#[test]
+fn the_strictest_rule_that_allows_a_shell_says_how_it_is_recorded() {
+    use Record::{Off, On, Required};
+    let with = |record, record_input, verbs: &[&str]| ClusterRule {
+        record,
+        record_input,
+        ..rule("dev-*", &["*"], verbs, &["pods"])
+    };
+    let policy = policy(vec![
+        role("plain", vec![with(Off, false, &["exec"])]),
+        role("seen", vec![with(On, true, &["exec"])]),
+        role("strict", vec![with(Required, false, &["exec"])]),
+        role("reader", vec![with(Required, true, &["get"])]),
+    ]);
+    let call = call("create", "pods/exec", "shop");
+    let recording = |roles: &[&str]| policy.recording(&owned(roles), &call);
+    assert_eq!(recording(&["plain"]), Recording::default());
+    assert_eq!(recording(&["plain", "seen"]), Recording { record: On, input: true });
+    assert_eq!(recording(&["strict", "plain", "seen"]), Recording { record: Required, input: true });
+    assert_eq!(recording(&["reader", "plain"]), Recording::default(), "a rule that allows no shell says nothing of it");
+}
+
+#[test]
+fn auditors_are_those_whose_role_says_so_and_administrators() {
+    let auditor = Role { auditor: true, ..role("auditor", vec![rule("dev-*", &["*"], &["get"], &["pods"])]) };
+    let policy = policy([built_in_roles(), vec![auditor]].concat());
+    assert!(policy.is_auditor(&owned(&["auditor"])) && policy.is_auditor(&owned(&["admin"])));
+    assert!(!policy.is_auditor(&owned(&["developer", "viewer", "nobody"])));
+    assert!(!policy.is_administrator(&owned(&["auditor"])));
 }

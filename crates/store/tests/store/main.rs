@@ -36,6 +36,7 @@ mod bed;
 mod opening;
 mod postgres;
 mod process;
+mod recordings;
 mod registry;
 mod sessions;
 mod users;

@@ -25,6 +25,8 @@ fn role(name: &str) -> Role {
         api_groups: vec!["*".into()],
         names: vec![],
         non_resource_urls: vec!["/metrics".into()],
+        record: Default::default(),
+        record_input: false,
     };
     Role {
         name: name.into(),
@@ -32,6 +34,7 @@ fn role(name: &str) -> Role {
         clusters: vec![rule],
         groups: vec![],
         administrator: Some(false),
+        auditor: false,
     }
 }
 
