@@ -6,8 +6,10 @@
 pub mod bootstrap;
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod grpc;
 pub mod hub;
+pub mod keeper;
 pub mod kubectl;
 pub mod listen;
 pub mod manifest;
@@ -16,6 +18,7 @@ pub mod mount;
 pub mod request;
 pub mod roles;
 pub mod routes;
+pub mod sinks;
 pub mod trail;
 pub mod workers;
 
@@ -121,6 +124,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
+        tokio::spawn(keeper::run(Arc::clone(&hub))),
+        tokio::spawn(sinks::run(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
@@ -136,6 +141,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     stop(hub, audit_writer).await;
     Ok(())
+}
+
+/// Verifies the audit log in the database of a hub that need not run.
+///
+/// # Errors
+/// The configuration or the database cannot be read.
+pub async fn verify_audit(
+    config: Option<PathBuf>,
+    query: flotilla_types::audit::VerifyQuery,
+) -> anyhow::Result<flotilla_types::audit::Verification> {
+    let store = bootstrap::store(&configuration(&Options { config, migrate_only: false })?).await?;
+    let found = export::verify_all(&store, query).await;
+    store.close().await;
+    found
 }
 
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.

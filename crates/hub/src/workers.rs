@@ -7,12 +7,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_types::id::AgentId;
+use flotilla_types::audit::{Outcome, Verb};
+use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::time::now_ms;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bootstrap;
 use crate::hub::Hub;
+use crate::request::RequestContext;
+use crate::trail::Entry;
+use crate::{bootstrap, keeper};
 
 /// How often the roles file is looked at.
 const ROLES_FILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -75,7 +78,7 @@ pub async fn follow_store(hub: Arc<Hub>) {
 }
 
 async fn refresh(hub: &Hub) -> anyhow::Result<()> {
-    hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
+    rotate_keys(hub).await?;
     hub.roles.set_database(hub.store.list_roles().await?)?;
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
@@ -87,6 +90,20 @@ async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     hub.store.touch_clusters(&reached).await?;
     cut_revoked(hub).await?;
     forget(hub).await
+}
+
+/// Takes up the keys of the store, and leaves a trace when they are others than before.
+async fn rotate_keys(hub: &Hub) -> anyhow::Result<()> {
+    let before = hub.keys.jwks();
+    hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
+    if hub.keys.jwks() == before {
+        return Ok(());
+    }
+    let context = RequestContext { request_id: RequestId::new(), address: std::net::Ipv4Addr::LOCALHOST.into() };
+    let command = "take up a new set of signing keys".to_owned();
+    let entry = Entry { verb: Verb::KeyRotate, command, route: "worker", ..Entry::default() };
+    hub.trail.record(&context, keeper::itself(), entry, Outcome::Succeeded, 200, "").await?;
+    Ok(())
 }
 
 /// Cuts tunnels of agents that were revoked somewhere else: on another hub, or here by a call that broke off.
