@@ -414,7 +414,11 @@ impl Audit {
         );
         let mut names = std::collections::BTreeSet::new();
         for sink in &self.sinks {
-            anyhow::ensure!(names.insert(&sink.name), "audit.sinks: {:?} is there twice; give each its own name", sink.name);
+            anyhow::ensure!(
+                names.insert(&sink.name),
+                "audit.sinks: {:?} is there twice; give each its own name",
+                sink.name
+            );
             crate::sinks::Destination::parse(sink)?;
         }
         Ok(())

@@ -67,7 +67,9 @@ impl Due {
             self.orphans = now + ORPHANS_INTERVAL;
             match hub.audit.close_orphans().await {
                 Ok(0) => {}
-                Ok(closed) => tracing::warn!(closed, "acts of a hub that is gone had no outcome and are marked aborted"),
+                Ok(closed) => {
+                    tracing::warn!(closed, "acts of a hub that is gone had no outcome and are marked aborted")
+                }
                 Err(error) => tracing::warn!(%error, "open acts of other hubs could not be closed; trying again"),
             }
         }

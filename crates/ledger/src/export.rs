@@ -118,7 +118,9 @@ fn take(verifier: &mut Verifier<'_>, line: &[u8], may_be_retention: bool) {
         };
     }
     match serde_json::from_slice::<AuditRow>(line) {
-        Ok(row) if serde_json::to_vec(&row).is_ok_and(|again| again == line) => verifier.row(&Fields::of(&row), &row.hash),
+        Ok(row) if serde_json::to_vec(&row).is_ok_and(|again| again == line) => {
+            verifier.row(&Fields::of(&row), &row.hash)
+        }
         Ok(row) => verifier.unreadable(row.seq, Some(&row.id.to_string()), "line", Some(&row.hash)),
         Err(_) => verifier.unreadable(verifier.next(), None, "line", None),
     }

@@ -105,7 +105,8 @@ impl<'k> Verifier<'k> {
             return;
         }
         self.skip_to(seq);
-        let flaw = Flaw { id: id.map(str::to_owned), columns: vec![column.to_owned()], ..plain(FlawKind::RowUnreadable, seq) };
+        let flaw =
+            Flaw { id: id.map(str::to_owned), columns: vec![column.to_owned()], ..plain(FlawKind::RowUnreadable, seq) };
         self.add(flaw);
         self.passed(Previous { stored: hash.and_then(hex::decode), ..Previous::default() });
     }
@@ -143,7 +144,9 @@ impl<'k> Verifier<'k> {
         let hash = hex::decode(hash);
         if self.next == head + 1 && self.previous.stored.is_some() && hash != self.previous.stored {
             match self.previous.suspect {
-                Some(suspect) if hash == self.previous.computed => self.report.flaws[suspect].kind = FlawKind::HashChanged,
+                Some(suspect) if hash == self.previous.computed => {
+                    self.report.flaws[suspect].kind = FlawKind::HashChanged
+                }
                 _ => self.flaw(FlawKind::Rewritten, head, "it is not the end of the chain that was written".to_owned()),
             }
         }

@@ -5,9 +5,7 @@
 mod proof;
 mod verb;
 
-pub use proof::{
-    CHECKPOINT_TYPE, Checkpoint, CheckpointKind, ExportHeader, Flaw, FlawKind, Verification, VerifyQuery,
-};
+pub use proof::{CHECKPOINT_TYPE, Checkpoint, CheckpointKind, ExportHeader, Flaw, FlawKind, Verification, VerifyQuery};
 pub use verb::Verb;
 
 use serde::{Deserialize, Serialize};
@@ -207,7 +205,19 @@ impl ExportQuery {
     pub fn filter(&self) -> AuditQuery {
         let Self { from: _, to: _, actor, verb, outcome, cluster, namespace, name, request_id, since, until } =
             self.clone();
-        AuditQuery { actor, verb, outcome, cluster, namespace, name, request_id, since, until, before: None, limit: None }
+        AuditQuery {
+            actor,
+            verb,
+            outcome,
+            cluster,
+            namespace,
+            name,
+            request_id,
+            since,
+            until,
+            before: None,
+            limit: None,
+        }
     }
 }
 
@@ -246,7 +256,19 @@ impl TimelineQuery {
     pub fn filter(&self) -> AuditQuery {
         let Self { buckets: _, actor, verb, outcome, cluster, namespace, name, request_id, since, until } =
             self.clone();
-        AuditQuery { actor, verb, outcome, cluster, namespace, name, request_id, since, until, before: None, limit: None }
+        AuditQuery {
+            actor,
+            verb,
+            outcome,
+            cluster,
+            namespace,
+            name,
+            request_id,
+            since,
+            until,
+            before: None,
+            limit: None,
+        }
     }
 }
 

@@ -162,14 +162,16 @@ fn shown(found: &Verification) -> String {
         text.push_str("and more\n");
     }
     let state = if found.is_sound() { "whole" } else { "NOT WHOLE" };
-    let signed = if found.signed_to > 0 { format!("signed up to {}", found.signed_to) } else { "nothing signed".into() };
+    let signed =
+        if found.signed_to > 0 { format!("signed up to {}", found.signed_to) } else { "nothing signed".into() };
     let (from, to, good, checkpoints) = (found.from, found.to, found.good, found.checkpoints);
     text.push_str(&format!("rows {from} to {to}: {state}; {good} good, {checkpoints} checkpoints hold, {signed}\n"));
     text
 }
 
 fn shown_flaw(flaw: &Flaw) -> String {
-    let place = if flaw.seq == flaw.to { format!("row {}", flaw.seq) } else { format!("rows {} to {}", flaw.seq, flaw.to) };
+    let place =
+        if flaw.seq == flaw.to { format!("row {}", flaw.seq) } else { format!("rows {} to {}", flaw.seq, flaw.to) };
     let id = flaw.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
     let columns = if flaw.columns.is_empty() { String::new() } else { format!(": {}", flaw.columns.join(", ")) };
     let detail = if flaw.detail.is_empty() { String::new() } else { format!(": {}", flaw.detail) };

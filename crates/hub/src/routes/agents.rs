@@ -108,8 +108,13 @@ pub async fn revoke(
     Path(cluster): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let command = format!("revoke agents of {cluster}");
-    let entry =
-        Entry { verb: Verb::AgentRevoke, status: 204, command, route: "/api/agents/{cluster}", target: target(&cluster) };
+    let entry = Entry {
+        verb: Verb::AgentRevoke,
+        status: 204,
+        command,
+        route: "/api/agents/{cluster}",
+        target: target(&cluster),
+    };
     let revoked = hub
         .trail
         .act(&caller, entry, async {

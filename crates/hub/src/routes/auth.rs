@@ -40,7 +40,8 @@ pub async fn login(
         return Err(ApiError::too_many_requests("too many attempts to sign in; wait and try again", wait.0));
     }
     let actor = Actor { email: email.clone(), address: context.address.to_string(), ..Actor::default() };
-    let entry = Entry { verb: Verb::Login, command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
+    let entry =
+        Entry { verb: Verb::Login, command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
     let user = hub.store.user_by_email(&email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.expose_secret());
     if !verified(body.password, stored).await? {

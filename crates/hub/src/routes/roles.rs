@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use flotilla_types::audit::Verb;
 use flotilla_types::api::RoleList;
+use flotilla_types::audit::Verb;
 use flotilla_types::name::check_role_name;
 use flotilla_types::policy::Role;
 use flotilla_types::problem::Problem;

@@ -58,12 +58,16 @@ impl Destination {
     pub fn parse(sink: &SinkConfig) -> Result<Self> {
         let (scheme, rest) = sink.url.split_once("://").unwrap_or_default();
         let address = || {
-            let valid = rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            let valid =
+                rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
             if valid { Ok(rest.to_owned()) } else { bail!("audit.sinks: {:?} needs a host and a port", sink.name) }
         };
         Ok(match scheme {
             "http" | "https" if sink.secret.is_none() => {
-                bail!("audit.sinks: {:?} is a webhook without secret; give one, so that its receiver can tell", sink.name)
+                bail!(
+                    "audit.sinks: {:?} is a webhook without secret; give one, so that its receiver can tell",
+                    sink.name
+                )
             }
             "http" | "https" => Self::Webhook(sink.url.clone()),
             "udp" => Self::Udp(address()?),
@@ -128,7 +132,12 @@ async fn serve(hub: &Hub, sink: &SinkConfig) {
             Err(error) => {
                 hub.metrics.sink_failed(&sink.name);
                 let pause = pauses.next().unwrap_or(RETRY.1);
-                tracing::warn!(sink = sink.name, error = format!("{error:#}"), ?pause, "audit rows could not be delivered");
+                tracing::warn!(
+                    sink = sink.name,
+                    error = format!("{error:#}"),
+                    ?pause,
+                    "audit rows could not be delivered"
+                );
                 pause
             }
         };

@@ -25,8 +25,8 @@ const FACILITY: u8 = 13;
 /// Largest datagram that is sent; RFC 5426 section 3.2 lets receivers cut longer ones.
 const MAX_DATAGRAM: usize = 65_000;
 
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+trait Connection: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Connection for T {}
 
 pub(super) struct Syslog {
     destination: Destination,

@@ -98,10 +98,12 @@ impl Store {
     /// The database failed, or somebody put a key there who is not a hub.
     pub async fn audit_keys(&self) -> Result<serde_json::Value, StoreError> {
         use secrecy::ExposeSecret;
-        let rows: Vec<(String, String)> = on_db!(&self.db, read, pool => sqlx::query_as(ALL_KEYS).fetch_all(pool).await?);
+        let rows: Vec<(String, String)> =
+            on_db!(&self.db, read, pool => sqlx::query_as(ALL_KEYS).fetch_all(pool).await?);
         let open = |(kid, sealed): (String, String)| {
             let text = self.sealer.open_text(place(&kid), &sealed)?;
-            serde_json::from_str(text.expose_secret()).map_err(|_| StoreError::Corrupt { column: "audit_keys.public_key" })
+            serde_json::from_str(text.expose_secret())
+                .map_err(|_| StoreError::Corrupt { column: "audit_keys.public_key" })
         };
         let keys: Vec<serde_json::Value> = rows.into_iter().map(open).collect::<Result<_, StoreError>>()?;
         Ok(serde_json::json!({ "keys": keys }))
@@ -133,7 +135,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit_retained(&self) -> Result<Option<(String, Option<Checkpoint>)>, StoreError> {
-        let token: Option<String> = on_db!(&self.db, read, pool => sqlx::query_scalar(RETAINED).fetch_optional(pool).await?);
+        let token: Option<String> =
+            on_db!(&self.db, read, pool => sqlx::query_scalar(RETAINED).fetch_optional(pool).await?);
         let Some(token) = token else { return Ok(None) };
         let checkpoint = self.verifying_keys().await?.verify(&token).ok();
         Ok(Some((token, checkpoint.filter(|checkpoint| checkpoint.kind == CheckpointKind::Retention))))

@@ -4,11 +4,11 @@
 
 /// Makes the enumeration and both ways between it and its words.
 macro_rules! verbs {
-    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
+    ($($(#[$meta:meta])+ $name:ident = $word:literal,)+) => {
         /// What was done. The words are part of the interface: never renamed, never reused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub enum Verb {
-            $($(#[doc = $doc])+ $name,)+
+            $($(#[$meta])+ $name,)+
         }
 
         impl Verb {
@@ -35,14 +35,9 @@ macro_rules! verbs {
     };
 }
 
-impl Default for Verb {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
-
 verbs! {
     /// A request whose meaning is not known.
+    #[default]
     Unknown = "unknown",
 
     // Acts on objects of a cluster.
