@@ -84,3 +84,35 @@ fn key(jwk: &Jwk) -> Option<(String, DecodingKey)> {
 pub fn key_id(token: &str) -> Option<String> {
     jsonwebtoken::decode_header(token).ok()?.kid
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::*;
+
+    fn forged(algorithm: Algorithm, kind: &str) -> String {
+        let header = Header { typ: Some(kind.to_owned()), kid: Some("k".to_owned()), ..Header::new(algorithm) };
+        let claims =
+            json!({"iss": ISSUER, "kind": "head", "seq": 1, "hash": "", "previous": 0, "time": "2026-01-01T00:00:00Z"});
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(b"guessed")).unwrap()
+    }
+
+    #[test]
+    fn only_checkpoints_of_known_keys_count() {
+        let keys = Keys::from_jwks(&json!({"keys": [
+            {"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+            {"kty": "oct", "kid": "secret", "k": "Z3Vlc3NlZA"}
+        ]}))
+        .unwrap();
+        assert_eq!(keys.verify(&forged(Algorithm::HS256, CHECKPOINT_TYPE)), Err(CheckpointError::Malformed));
+        assert_eq!(keys.verify(&forged(Algorithm::HS256, "at+jwt")), Err(CheckpointError::Malformed));
+        assert_eq!(keys.verify("x"), Err(CheckpointError::Malformed));
+        // The example of RFC 8037 appendix A.4 is a good signature, but over no checkpoint of ours.
+        let example = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6d\
+                       WbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        assert_eq!(keys.verify(example), Err(CheckpointError::Malformed));
+        assert!(Keys::from_jwks(&json!([])).is_err());
+    }
+}

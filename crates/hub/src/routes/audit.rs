@@ -92,7 +92,7 @@ pub async fn export(
         route: "/api/audit/export",
         ..Entry::default()
     };
-    let lines = hub.trail.act(&caller, entry, export::lines(Arc::clone(&hub), &query)).await?;
+    let lines = Box::pin(hub.trail.act(&caller, entry, export::lines(Arc::clone(&hub), &query))).await?;
     let headers =
         [(CONTENT_TYPE, "application/x-ndjson"), (CONTENT_DISPOSITION, "attachment; filename=\"audit.jsonl\"")];
     Ok((headers, axum::body::Body::from_stream(lines)))

@@ -86,14 +86,14 @@ impl Destination {
 
 /// A way to a receiver, kept from batch to batch.
 enum Way {
-    Webhook(webhook::Webhook),
+    Webhook(Box<webhook::Webhook>),
     Syslog(syslog::Syslog),
 }
 
 impl Way {
     fn new(sink: &SinkConfig) -> Result<Self> {
         Ok(match Destination::parse(sink)? {
-            Destination::Webhook(url) => Self::Webhook(webhook::Webhook::new(url, sink)?),
+            Destination::Webhook(url) => Self::Webhook(Box::new(webhook::Webhook::new(url, sink)?)),
             other => Self::Syslog(syslog::Syslog::new(other, sink)?),
         })
     }

@@ -34,7 +34,7 @@ struct Filter {
 
 impl Filter {
     /// `select` is a text of this file.
-    fn new(select: String, query: &AuditQuery, only_user: Option<UserId>) -> Self {
+    fn new(select: &str, query: &AuditQuery, only_user: Option<UserId>) -> Self {
         let mut filter = Self { sql: format!("{select} FROM audit_events WHERE seq > 0"), values: Vec::new() };
         filter.text("actor_id =", only_user.map(|id| id.to_string()).as_ref());
         filter.text("actor_email =", query.actor.as_ref());
@@ -87,7 +87,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit_query(&self, query: &AuditQuery, only_user: Option<UserId>) -> Result<AuditPage, StoreError> {
-        let mut filter = Filter::new("SELECT *".to_owned(), query, only_user);
+        let mut filter = Filter::new("SELECT *", query, only_user);
         if !filter.can_match() {
             return Ok(AuditPage { rows: Vec::new(), next: None });
         }
@@ -130,7 +130,7 @@ impl Store {
         to: i64,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let mut filter = Filter::new("SELECT *".to_owned(), query, None);
+        let mut filter = Filter::new("SELECT *", query, None);
         if !filter.can_match() {
             return Ok(Vec::new());
         }
@@ -154,11 +154,11 @@ impl Store {
         let buckets = i64::from(buckets.clamp(1, MAX_BUCKETS));
         let until = query.until.unwrap_or_else(Timestamp::now);
         let end = until.as_millisecond();
-        let start = query.since.map_or(end - DAY_MS, |since| since.as_millisecond()).min(end - 1);
+        let start = query.since.map_or(end - DAY_MS, Timestamp::as_millisecond).min(end - 1);
         let width = (end - start + buckets - 1) / buckets;
         let query = AuditQuery { since: Some(from_ms(start)), until: Some(until), ..query.clone() };
         let select = format!("SELECT (time - {start}) / {width}, outcome, COUNT(*)");
-        let mut filter = Filter::new(select, &query, only_user);
+        let mut filter = Filter::new(&select, &query, only_user);
         filter.sql.push_str(" GROUP BY 1, 2");
         let counts: Vec<(i64, String, i64)> = if filter.can_match() { self.fetch(filter).await? } else { Vec::new() };
         let bucket = |index: i64| Bucket { start: from_ms(start + index * width), ..Bucket::default() };
