@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -33,6 +33,7 @@ const UNREAD_BUFFER: u32 = 16 * 1024;
 pub(crate) struct Target {
     port: u16,
     tls: Option<TlsConnector>,
+    method: Method,
     headers: HeaderMap,
     path: String,
     /// Bytes of the body that must come.
@@ -45,7 +46,7 @@ impl Target {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         headers.insert(USER_AGENT, HeaderValue::from_static("flotilla-bench"));
-        Self { port, tls: None, headers, path: path.to_owned(), size }
+        Self { port, tls: None, method: Method::GET, headers, path: path.to_owned(), size }
     }
 
     /// The same over TLS with a server whose certificate `ca` signed.
@@ -63,6 +64,11 @@ impl Target {
     pub(crate) fn bearer(mut self, token: &str) -> Result<Self> {
         self.headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().context("the token is no header")?);
         Ok(self)
+    }
+
+    /// With another method than GET.
+    pub(crate) fn method(&self, method: Method) -> Self {
+        Self { method, ..self.clone() }
     }
 
     /// The same caller asking for something else.
@@ -107,7 +113,8 @@ impl Caller {
     /// Sends the request and returns the answer, its body unread.
     async fn ask(&mut self) -> Result<Response<Incoming>> {
         self.sender.ready().await?;
-        let mut request = Request::get(self.target.path.as_str()).body(Empty::new())?;
+        let request = Request::builder().method(self.target.method.clone()).uri(self.target.path.as_str());
+        let mut request = request.body(Empty::new())?;
         *request.headers_mut() = self.target.headers.clone();
         let response = self.sender.send_request(request).await?;
         if response.status() != StatusCode::OK {

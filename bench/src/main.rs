@@ -8,8 +8,10 @@
 //! Standard output carries the figures alone: a table, or one JSON object a line. What goes on is said on standard
 //! error. A missed bar never fails a run: this measures, it does not judge.
 //!
-//! Must not know: how the subjects work inside. It links none of their crates.
+//! Must not know: how the subjects work inside. It links none of their crates, but for the store, whose audit log is also
+//! measured without a hub around it.
 
+mod audit;
 mod gateway;
 mod load;
 mod process;
@@ -41,13 +43,26 @@ enum Bench {
         #[arg(long, value_name = "NAME")]
         case: Vec<String>,
     },
+    /// The audit log: what it costs a mutation, how fast rows are written and verified, on SQLite and PostgreSQL.
+    #[command(after_help = "Example: flotilla-bench audit --case verify-1m")]
+    Audit {
+        /// One JSON object a line instead of a table: `{"bench","case","subject","metric","unit","value"}`.
+        #[arg(long)]
+        json: bool,
+        /// Only cases whose name contains this; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        case: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Bench::Gateway { json, case } = Arguments::parse().bench;
+    let bench = Arguments::parse().bench;
     // One provider for all TLS in this process; a second installation changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let finished = gateway::run(&case).and_then(|report| print(&report, json));
+    let finished = match bench {
+        Bench::Gateway { json, case } => gateway::run(&case).and_then(|report| print(&report, json)),
+        Bench::Audit { json, case } => audit::run(&case).and_then(|report| print(&report, json)),
+    };
     match finished {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -31,6 +31,10 @@ pub(crate) enum Metric {
     MegabytesPerSecond,
     /// Resident memory, in millions of bytes.
     Rss,
+    /// Audit rows written in a second.
+    RowsPerSecond,
+    /// How long something took.
+    Seconds,
 }
 
 impl Metric {
@@ -42,16 +46,19 @@ impl Metric {
             Self::P99 => "p99_ms",
             Self::MegabytesPerSecond => "mb_per_s",
             Self::Rss => "rss_mb",
+            Self::RowsPerSecond => "rows_per_s",
+            Self::Seconds => "seconds",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
             Self::CpuPerRequest => "us",
-            Self::Rps => "1/s",
+            Self::Rps | Self::RowsPerSecond => "1/s",
             Self::P50 | Self::P99 => "ms",
             Self::MegabytesPerSecond => "MB/s",
             Self::Rss => "MB",
+            Self::Seconds => "s",
         }
     }
 }
@@ -61,6 +68,8 @@ impl Metric {
 pub(crate) enum Bar {
     /// No more than a value.
     AtMost(f64),
+    /// No less than a value.
+    AtLeast(f64),
     /// At least so many times another subject's figure of the same case and metric.
     TimesAtLeast(f64, &'static str),
     /// At least so many times the same subject's figure in another case.
@@ -126,6 +135,7 @@ impl Report {
         let Some((_, _, _, bar)) = self.bars.iter().find(of) else { return (String::new(), "") };
         let (text, met) = match bar {
             Bar::AtMost(limit) => (format!("<= {}", shown(*limit)), Some(figure.value <= *limit)),
+            Bar::AtLeast(limit) => (format!(">= {}", shown(*limit)), Some(figure.value >= *limit)),
             Bar::TimesAtLeast(times, subject) => {
                 let other = self.value(figure.case, subject, figure.metric);
                 (format!(">= {times} x {subject}"), other.map(|other| figure.value >= times * other))

@@ -9,7 +9,7 @@ use crate::{build_programs, built, cargo, succeed};
 /// Which benchmark.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Name of the benchmark: `gateway`.
+    /// Name of the benchmark: `gateway` or `audit`.
     name: String,
     /// One JSON object a line instead of a table: `{"bench","case","subject","metric","unit","value"}`.
     #[arg(long)]

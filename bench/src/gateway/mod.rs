@@ -6,8 +6,8 @@
 //!
 //! Must not know: how a subject is started, or how a figure is printed.
 
-mod subjects;
-mod upstream;
+pub(crate) mod subjects;
+pub(crate) mod upstream;
 
 use std::time::Duration;
 

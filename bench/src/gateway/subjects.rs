@@ -17,7 +17,7 @@ use crate::say;
 /// Our cluster behind an agent.
 const TUNNELLED: &str = "tunnelled";
 /// The same without.
-const DIRECT: &str = "direct";
+pub(crate) const DIRECT: &str = "direct";
 /// How long anything may take to be connected.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,7 +39,7 @@ impl Subject {
 }
 
 /// What all subjects share, and the folder in which everything is kept.
-pub(super) struct Ground {
+pub(crate) struct Ground {
     // Fields are dropped in this order: the upstream before its folder.
     pub(super) upstream: Upstream,
     authority: Authority,
@@ -49,7 +49,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) fn prepare() -> Result<Self> {
+    pub(crate) fn prepare() -> Result<Self> {
         let programs = Programs::beside_us()?;
         let leash = Tools::ensure(&mut say)?.leash();
         let dir = StateDir::create("bench")?;
@@ -62,16 +62,26 @@ impl Ground {
 
     /// The hub with an agent for one cluster and a kubeconfig for another, the administrator signed in.
     pub(super) fn flotilla(&self) -> Result<Flotilla> {
-        let dir = self.dir.path().join("flotilla");
-        let kubeconfig = &self.upstream.kubeconfig;
-        let extra = format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {kubeconfig:?}}}]\n");
-        let hub = self.hub(&dir, extra)?;
+        let (hub, target) = self.direct_hub("flotilla", "")?;
         let agent = self.agent(&hub, TUNNELLED)?;
+        Ok(Flotilla { hub, agent, target })
+    }
+
+    /// A hub with the cluster [`DIRECT`] and further configuration, and how its administrator calls it.
+    pub(crate) fn direct_hub(&self, name: &str, extra: &str) -> Result<(HubProcess, Target)> {
+        let kubeconfig = &self.upstream.kubeconfig;
+        let clusters = format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {kubeconfig:?}}}]\n");
+        let hub = self.hub(&self.dir.path().join(name), format!("{clusters}{extra}"))?;
         let answer: serde_json::Value =
             serde_json::from_str(&hub.flotilla_ok("admin", &["credential"])?).context("flotilla credential")?;
         let token = answer["status"]["token"].as_str().context("flotilla credential printed no token")?;
         let target = Target::tls(hub.people_port, &hub.ca_path(), "/", 0)?.bearer(token)?;
-        Ok(Flotilla { hub, agent, target })
+        Ok((hub, target))
+    }
+
+    /// A folder and a leash for other programs.
+    pub(crate) fn place(&self) -> (&Path, &Path) {
+        (self.dir.path(), &self.leash)
     }
 
     /// A hub with agents that have nothing to do.

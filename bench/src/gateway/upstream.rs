@@ -13,14 +13,14 @@ use anyhow::{Context, Result};
 use flotilla_testbed::{Authority, Process, Program, free_port, install_prerequisites};
 
 /// A pod. Reads of one are only counted.
-pub(super) const SMALL: &str = "/api/v1/namespaces/default/pods/x";
+pub(crate) const SMALL: &str = "/api/v1/namespaces/default/pods/x";
 /// A pod's log, as long answers are. It takes the lane for bulk, and leaves a row in the audit log.
 pub(super) const BULK: &str = "/api/v1/namespaces/default/pods/x/log";
 /// Long as well, in the same lane as [`SMALL`].
 pub(super) const UNREAD: &str = "/api/v1/namespaces/default/configmaps/x";
 
 /// Bytes of the answer to [`SMALL`].
-pub(super) const SMALL_SIZE: u64 = 1_600;
+pub(crate) const SMALL_SIZE: u64 = 1_600;
 /// Bytes of the answer to [`BULK`].
 pub(super) const BULK_SIZE: u64 = 100_000_000;
 /// Bytes of the answer to [`UNREAD`]: more than all buffers on the way hold, the kernel's included.
@@ -31,7 +31,7 @@ pub(super) const UNREAD_SIZE: u64 = 16_000_000;
 const SEND_BUFFER: &str = "128k";
 
 /// nginx in a folder of its own.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     _process: Process,
     pub(super) port: u16,
     /// Of its certificate, PEM.

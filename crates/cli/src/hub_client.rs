@@ -249,6 +249,27 @@ impl Transport {
         self.read(response).await
     }
 
+    /// Makes one call and hands its answer on piece by piece, however long it is.
+    ///
+    /// # Errors
+    /// As [`CallError`] says, and those of `take`.
+    async fn download(
+        &self,
+        call: &Call<'_>,
+        token: &SecretString,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut response = self.send(call, Some(token)).await?;
+        if !response.status().is_success() {
+            self.read::<Value>(response).await?;
+            return Err(self.strange("it refuses without a refusal".to_owned()).into());
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            take(&chunk)?;
+        }
+        Ok(())
+    }
+
     async fn send(&self, call: &Call<'_>, token: Option<&SecretString>) -> Result<Response, CallError> {
         let mut url = self.hub.join(&call.path);
         if !call.query.is_empty() {
@@ -435,6 +456,21 @@ impl HubClient {
     ) -> Result<(), CliError> {
         let session = session::current(&self.store, &self.hub, &self.transport).await?;
         self.transport.stream(call, Some(&session.token), take).await
+    }
+}
+
+impl HubClient {
+    /// Makes one call as the signed-in person and hands its answer on piece by piece.
+    ///
+    /// # Errors
+    /// Those of the hub and of `take`, and exit code 3 when there is no session.
+    pub(crate) async fn download(
+        &self,
+        call: &Call<'_>,
+        take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let session = session::current(&self.store, &self.hub, &self.transport).await?;
+        self.transport.download(call, &session.token, take).await
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use flotilla_types::audit::Target;
+use flotilla_types::audit::{Target, Verb};
 use http::header::CONTENT_TYPE;
 
 use crate::request::ClusterRequest;
@@ -19,8 +19,8 @@ const SHOWN: usize = 120;
 /// An act as the audit log names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
-    /// A word of the taxonomy, for example `exec_open`.
-    pub verb: &'static str,
+    /// What it is called.
+    pub verb: Verb,
     /// For people, for example `exec pods web-0 -n shop -c app: sh`. Of an exec only the program is named: its
     /// arguments may hold secrets.
     pub command: String,
@@ -31,14 +31,16 @@ impl Act {
     #[must_use]
     pub fn of(request: &ClusterRequest) -> Option<Self> {
         let verb = verb(request)?;
-        Some(Self { verb, command: command(request, verb) })
+        Some(Self { verb, command: command(request, verb.as_str()) })
     }
 
     /// The same for a request that is recorded whatever it is: denied ones, and reads if so configured.
     #[must_use]
     pub fn of_any(request: &ClusterRequest) -> Self {
-        let verb = verb(request).unwrap_or(request.info().verb);
-        Self { verb, command: command(request, verb) }
+        let word = request.info().verb;
+        let verb = verb(request);
+        let command = command(request, verb.map_or(word, Verb::as_str));
+        Self { verb: verb.or_else(|| Verb::parse(word)).unwrap_or_default(), command }
     }
 }
 
@@ -63,19 +65,19 @@ pub(crate) fn resource(info: &RequestInfo) -> String {
     if info.subresource.is_empty() { info.resource.clone() } else { format!("{}/{}", info.resource, info.subresource) }
 }
 
-fn verb(request: &ClusterRequest) -> Option<&'static str> {
+fn verb(request: &ClusterRequest) -> Option<Verb> {
     let info = request.info();
     if !info.is_resource_request {
         let read = matches!(info.verb, "get" | "head") && !reveals(&info.path);
-        return (!read).then_some("bare_request");
+        return (!read).then_some(Verb::BareRequest);
     }
     if let Some(opening) = opening(info) {
         return Some(opening);
     }
     match info.verb {
-        "get" | "list" | "watch" if info.api_group.is_empty() && info.resource == "secrets" => Some("secret_read"),
+        "get" | "list" | "watch" if info.api_group.is_empty() && info.resource == "secrets" => Some(Verb::SecretRead),
         // Nobody knows what an upgraded connection to some subresource carries.
-        "get" if request.is_upgrade() && !info.subresource.is_empty() => Some("connect_open"),
+        "get" if request.is_upgrade() && !info.subresource.is_empty() => Some(Verb::ConnectOpen),
         "get" | "list" | "watch" => None,
         "create" if is_review(info) => None,
         _ => Some(mutation(request)),
@@ -89,14 +91,14 @@ fn reveals(path: &str) -> bool {
 }
 
 /// Subresources that open a way in or reveal what is inside, with whatever method they are called.
-fn opening(info: &RequestInfo) -> Option<&'static str> {
+fn opening(info: &RequestInfo) -> Option<Verb> {
     let core_pods = info.api_group.is_empty() && info.resource == "pods";
     match info.subresource.as_str() {
-        "proxy" => Some("proxy"),
-        "exec" if core_pods => Some("exec_open"),
-        "attach" if core_pods => Some("attach_open"),
-        "portforward" if core_pods => Some("port_forward_open"),
-        "log" if core_pods => Some("log_open"),
+        "proxy" => Some(Verb::Proxy),
+        "exec" if core_pods => Some(Verb::ExecOpen),
+        "attach" if core_pods => Some(Verb::AttachOpen),
+        "portforward" if core_pods => Some(Verb::PortForwardOpen),
+        "log" if core_pods => Some(Verb::LogOpen),
         _ => None,
     }
 }
@@ -108,18 +110,18 @@ fn is_review(info: &RequestInfo) -> bool {
         && info.subresource.is_empty()
 }
 
-fn mutation(request: &ClusterRequest) -> &'static str {
+fn mutation(request: &ClusterRequest) -> Verb {
     let info = request.info();
     match (info.verb, info.subresource.as_str()) {
-        ("create", "token") if info.api_group.is_empty() && info.resource == "serviceaccounts" => "token_request",
-        ("create", "eviction") => "evict",
-        ("create", _) => "create",
-        ("update", _) => "update",
-        ("patch", _) if is_apply(request) => "apply",
-        ("patch", _) => "patch",
-        ("delete", _) => "delete",
-        ("deletecollection", _) => "delete_collection",
-        _ => "unknown",
+        ("create", "token") if info.api_group.is_empty() && info.resource == "serviceaccounts" => Verb::TokenRequest,
+        ("create", "eviction") => Verb::Evict,
+        ("create", _) => Verb::Create,
+        ("update", _) => Verb::Update,
+        ("patch", _) if is_apply(request) => Verb::Apply,
+        ("patch", _) => Verb::Patch,
+        ("delete", _) => Verb::Delete,
+        ("deletecollection", _) => Verb::DeleteCollection,
+        _ => Verb::Unknown,
     }
 }
 
@@ -238,7 +240,7 @@ mod tests {
         }
         let cluster = ClusterRef { id: ClusterId::new(), name: "dev".into() };
         let request = ClusterRequest::new(cluster, builder.body(flotilla_tunnel::body::empty()).unwrap()).unwrap();
-        Act::of(&request).map(|act| (act.verb, act.command))
+        Act::of(&request).map(|act| (act.verb.as_str(), act.command))
     }
 
     const WEBSOCKET: &[(&str, &str)] = &[("connection", "Upgrade"), ("upgrade", "websocket")];

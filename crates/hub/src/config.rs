@@ -164,6 +164,41 @@ pub struct Audit {
     pub record_reads: bool,
     /// Rows that may wait for the disk; a request that finds no room within 5 s is refused.
     pub queue: usize,
+    /// Rows after which the end of the log is signed.
+    pub checkpoint_rows: u64,
+    /// Time after which it is signed, if there are new rows.
+    pub checkpoint_interval: Period,
+    /// What is kept.
+    pub retention: AuditRetention,
+    /// Where rows are sent, beside the database.
+    pub sinks: Vec<Sink>,
+}
+
+/// What is kept of the audit log. Rows go from the oldest on, up to a signed checkpoint, and only when every sink has
+/// them. Left out: everything is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditRetention {
+    /// Age up to which rows are kept.
+    pub max_age: Option<Period>,
+    /// Number of rows that are kept.
+    pub max_rows: Option<u64>,
+}
+
+/// A place to which rows are sent, each at least once and in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// Unique name, under which the hub remembers what was delivered.
+    pub name: String,
+    /// `https://...` (webhook), or syslog: `udp://host:514`, `tcp://host:601`, `tls://host:6514`, `unix:///dev/log`.
+    pub url: String,
+    /// Key with which webhooks are signed.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+    /// CA of the receiver, PEM. Left out: the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Recorded shells. Which are recorded say the roles.
@@ -299,7 +334,15 @@ impl Default for Tls {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { stdout: true, record_reads: false, queue: 4096 }
+        Self {
+            stdout: true,
+            record_reads: false,
+            queue: 4096,
+            checkpoint_rows: 10_000,
+            checkpoint_interval: Period::secs(60),
+            retention: AuditRetention::default(),
+            sinks: Vec::new(),
+        }
     }
 }
 
@@ -372,6 +415,7 @@ impl Config {
                 ports[0]
             ));
         }
+        self.audit.check()?;
         self.clusters.iter().try_for_each(DirectCluster::check)
     }
 
@@ -386,6 +430,26 @@ impl Config {
     #[must_use]
     pub fn agent_url(&self) -> String {
         self.server.agent_url.clone().unwrap_or_else(|| format!("https://localhost:{}", self.server.grpc_port))
+    }
+}
+
+impl Audit {
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.checkpoint_rows > 0, "audit.checkpoint_rows is 0; give at least 1");
+        anyhow::ensure!(
+            self.retention.max_age.is_none_or(|age| age.0 >= Duration::from_secs(3600)),
+            "audit.retention.max_age is below 1h; give at least that, or leave it out to keep everything"
+        );
+        let mut names = std::collections::BTreeSet::new();
+        for sink in &self.sinks {
+            anyhow::ensure!(
+                names.insert(&sink.name),
+                "audit.sinks: {:?} is there twice; give each its own name",
+                sink.name
+            );
+            crate::sinks::Destination::parse(sink)?;
+        }
+        Ok(())
     }
 }
 

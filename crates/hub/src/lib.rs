@@ -6,8 +6,10 @@
 pub mod bootstrap;
 pub mod config;
 pub mod error;
+pub mod export;
 pub mod grpc;
 pub mod hub;
+pub mod keeper;
 pub mod kubectl;
 pub mod listen;
 pub mod manifest;
@@ -17,6 +19,7 @@ pub mod recorder;
 pub mod request;
 pub mod roles;
 pub mod routes;
+pub mod sinks;
 pub mod trail;
 pub mod workers;
 
@@ -128,6 +131,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
         tokio::spawn(hub.library.clone().keep()),
+        tokio::spawn(keeper::run(Arc::clone(&hub))),
+        tokio::spawn(sinks::run(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, Arc::clone(&cores))),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics, Arc::clone(&cores))),
     ];
@@ -153,6 +158,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Last: connections to the database belong to the core on which they were opened.
     drop(cores);
     Ok(())
+}
+
+/// Verifies the audit log in the database of a hub that need not run.
+///
+/// # Errors
+/// The configuration or the database cannot be read.
+pub async fn verify_audit(
+    config: Option<PathBuf>,
+    query: flotilla_types::audit::VerifyQuery,
+) -> anyhow::Result<flotilla_types::audit::Verification> {
+    let store = bootstrap::store(&configuration(&Options { config, migrate_only: false })?).await?;
+    let found = export::verify_all(&store, query).await;
+    store.close().await;
+    found
 }
 
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.

@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use flotilla_store::audit::{AuditError, AuditLog};
-use flotilla_types::audit::{Actor, AuditRow, Outcome, Target};
+use flotilla_types::audit::{Actor, AuditRow, Outcome, Target, Verb};
 use flotilla_types::id::AuditId;
 use flotilla_types::time::Timestamp;
 
@@ -17,8 +17,8 @@ use crate::request::caller::Caller;
 /// What an act is called.
 #[derive(Clone, Default)]
 pub struct Entry {
-    /// Word of the taxonomy.
-    pub verb: &'static str,
+    /// What it is called.
+    pub verb: Verb,
     /// One line for people, without secrets.
     pub command: String,
     /// The route's pattern.
@@ -110,11 +110,12 @@ fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -
     AuditRow {
         id: AuditId::new(),
         seq: 0,
+        attempt_id: None,
         time: Timestamp::now(),
         request_id: context.request_id.clone(),
         route: entry.route.to_owned(),
         actor,
-        verb: entry.verb.to_owned(),
+        verb: entry.verb.as_str().to_owned(),
         outcome,
         target: entry.target,
         command: entry.command,
@@ -122,6 +123,7 @@ fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        run: String::new(),
         hash: String::new(),
     }
 }

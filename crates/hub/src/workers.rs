@@ -3,17 +3,20 @@
 //!
 //! Must not know: requests.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flotilla_types::id::AgentId;
+use flotilla_types::audit::{Outcome, Verb};
+use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::time::now_ms;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bootstrap;
 use crate::hub::Hub;
+use crate::request::RequestContext;
+use crate::trail::Entry;
+use crate::{bootstrap, keeper};
 
 /// How often the roles file is looked at.
 const ROLES_FILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,7 +84,7 @@ async fn cut_withdrawn(hub: &Hub) {
     let mut sessions = HashMap::new();
     for stream in hub.transport.live().all() {
         let Some(id) = stream.principal().session() else { continue };
-        if let Entry::Vacant(unknown) = sessions.entry(id) {
+        if let hash_map::Entry::Vacant(unknown) = sessions.entry(id) {
             match hub.authenticator.live_session(id).await {
                 Ok(session) => unknown.insert(session),
                 Err(error) => {
@@ -130,7 +133,7 @@ pub async fn follow_store(hub: Arc<Hub>) {
 }
 
 async fn refresh(hub: &Hub) -> anyhow::Result<()> {
-    hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
+    rotate_keys(hub).await?;
     hub.roles.set_database(hub.store.list_roles().await?)?;
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
@@ -142,6 +145,20 @@ async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     hub.store.touch_clusters(&reached).await?;
     cut_revoked(hub).await?;
     forget(hub).await
+}
+
+/// Takes up the keys of the store, and leaves a trace when they are others than before.
+async fn rotate_keys(hub: &Hub) -> anyhow::Result<()> {
+    let before = hub.keys.jwks();
+    hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
+    if hub.keys.jwks() == before {
+        return Ok(());
+    }
+    let context = RequestContext { request_id: RequestId::new(), address: std::net::Ipv4Addr::LOCALHOST.into() };
+    let command = "take up a new set of signing keys".to_owned();
+    let entry = Entry { verb: Verb::KeyRotate, command, route: "worker", ..Entry::default() };
+    hub.trail.record(&context, keeper::itself(), entry, Outcome::Succeeded, 200, "").await?;
+    Ok(())
 }
 
 /// Cuts tunnels of agents that were revoked somewhere else: on another hub, or here by a call that broke off.

@@ -2,13 +2,13 @@
 //!
 //! Must not know: certificates, except for their serial and end.
 
+use flotilla_ledger::hex;
 use flotilla_types::id::{AgentId, ClusterId, UserId};
 use flotilla_types::time::now_ms;
 
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found, parse, storable};
-use crate::hex;
 
 /// One enrolment of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]

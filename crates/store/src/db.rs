@@ -161,6 +161,7 @@ fn migrator() -> Migrator {
     const ALL: &[(i64, &str, &str)] = &[
         (1, "registry", include_str!("../migrations/0001_registry.sql")),
         (2, "audit", include_str!("../migrations/0002_audit.sql")),
+        (10, "audit_proof", include_str!("../migrations/0010_audit_proof.sql")),
         (13, "recordings", include_str!("../migrations/0013_recordings.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

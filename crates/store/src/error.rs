@@ -41,6 +41,9 @@ pub enum StoreError {
         /// Table and column.
         column: &'static str,
     },
+    /// A checkpoint of the audit log could not be signed.
+    #[error("a checkpoint of the audit log could not be signed; check the hub's signing keys")]
+    Unsigned,
     /// The configured address makes no sense.
     #[error("database.url cannot be used: {0}")]
     Config(String),

@@ -11,7 +11,6 @@ pub mod audit;
 mod clusters;
 mod db;
 mod error;
-mod hex;
 mod keys;
 mod metrics;
 mod recordings;

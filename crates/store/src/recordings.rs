@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found, parse, storable};
-use crate::hex;
 use crate::seal::Place;
+use flotilla_ledger::hex;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 500;

@@ -2,6 +2,12 @@
 //!
 //! Must not know: where rows are kept.
 
+mod proof;
+mod verb;
+
+pub use proof::{CHECKPOINT_TYPE, Checkpoint, CheckpointKind, ExportHeader, Flaw, FlawKind, Verification, VerifyQuery};
+pub use verb::Verb;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -90,6 +96,9 @@ pub struct AuditRow {
     pub id: AuditId,
     /// Position in the log, from 1, without gaps. 0 until the row is written.
     pub seq: i64,
+    /// Of an outcome: the attempted row to which it belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<AuditId>,
     /// When the row was made.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
@@ -99,7 +108,7 @@ pub struct AuditRow {
     pub route: String,
     /// Who.
     pub actor: Actor,
-    /// What: a word of the taxonomy (`delete`, `apply`, `exec_open`, `user_create` ...).
+    /// What: a word of the taxonomy, [`Verb`]. Text, because a later version may know more words.
     pub verb: String,
     /// Where it stands.
     pub outcome: Outcome,
@@ -119,6 +128,9 @@ pub struct AuditRow {
     /// Milliseconds from attempted to outcome.
     #[serde(default)]
     pub duration_ms: u64,
+    /// The run of a hub that wrote the row. Empty until the row is written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub run: String,
     /// SHA-256 over the previous row's hash and this row, in hex. Empty until the row is written.
     #[serde(default)]
     pub hash: String,
@@ -153,4 +165,149 @@ pub struct AuditQuery {
     pub before: Option<i64>,
     /// Most rows to return, 1 to 1000; 100 when left out.
     pub limit: Option<u32>,
+}
+
+/// Which rows to take out. Without a filter the export proves itself: it then ends at a signed checkpoint, the first
+/// at or behind `to`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// First position; the first row that is there when left out.
+    pub from: Option<i64>,
+    /// Last position; the end of the log when left out.
+    pub to: Option<i64>,
+    /// E-mail address of the actor.
+    pub actor: Option<String>,
+    /// Verb of the taxonomy.
+    pub verb: Option<String>,
+    /// Outcome.
+    pub outcome: Option<Outcome>,
+    /// Cluster name.
+    pub cluster: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Object name.
+    pub name: Option<String>,
+    /// Request id.
+    pub request_id: Option<String>,
+    /// Not before (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Before (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+}
+
+impl ExportQuery {
+    /// The filter, without the range of positions.
+    #[must_use]
+    pub fn filter(&self) -> AuditQuery {
+        let Self { from: _, to: _, actor, verb, outcome, cluster, namespace, name, request_id, since, until } =
+            self.clone();
+        AuditQuery {
+            actor,
+            verb,
+            outcome,
+            cluster,
+            namespace,
+            name,
+            request_id,
+            since,
+            until,
+            before: None,
+            limit: None,
+        }
+    }
+}
+
+/// Over which rows to count, and how finely.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TimelineQuery {
+    /// Number of buckets, 1 to 1000; 60 when left out.
+    pub buckets: Option<u32>,
+    /// E-mail address of the actor.
+    pub actor: Option<String>,
+    /// Verb of the taxonomy.
+    pub verb: Option<String>,
+    /// Outcome.
+    pub outcome: Option<Outcome>,
+    /// Cluster name.
+    pub cluster: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Object name.
+    pub name: Option<String>,
+    /// Request id.
+    pub request_id: Option<String>,
+    /// Not before (RFC 3339); a day before `until` when left out.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Before (RFC 3339); now when left out.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+}
+
+impl TimelineQuery {
+    /// The filter alone.
+    #[must_use]
+    pub fn filter(&self) -> AuditQuery {
+        let Self { buckets: _, actor, verb, outcome, cluster, namespace, name, request_id, since, until } =
+            self.clone();
+        AuditQuery {
+            actor,
+            verb,
+            outcome,
+            cluster,
+            namespace,
+            name,
+            request_id,
+            since,
+            until,
+            before: None,
+            limit: None,
+        }
+    }
+}
+
+/// Rows in one stretch of time, by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Bucket {
+    /// Its beginning.
+    #[schema(value_type = String, format = DateTime)]
+    pub start: Timestamp,
+    /// Rows with this outcome.
+    pub attempted: u64,
+    /// Rows with this outcome.
+    pub succeeded: u64,
+    /// Rows with this outcome.
+    pub failed: u64,
+    /// Rows with this outcome.
+    pub denied: u64,
+    /// Rows with this outcome.
+    pub aborted: u64,
+}
+
+impl Bucket {
+    /// The count of an outcome.
+    pub fn count_mut(&mut self, outcome: Outcome) -> &mut u64 {
+        match outcome {
+            Outcome::Attempted => &mut self.attempted,
+            Outcome::Succeeded => &mut self.succeeded,
+            Outcome::Failed => &mut self.failed,
+            Outcome::Denied => &mut self.denied,
+            Outcome::Aborted => &mut self.aborted,
+        }
+    }
+}
+
+/// `GET /api/audit/timeline`: how many rows there are when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Timeline {
+    /// Length of each bucket in milliseconds.
+    pub width_ms: i64,
+    /// Oldest first, without gaps.
+    pub buckets: Vec<Bucket>,
 }

@@ -7,6 +7,7 @@ use flotilla_types::api::AuditPage;
 use flotilla_types::audit::{AuditRow, Outcome};
 use jiff::Timestamp;
 
+use crate::commands::audit_proof;
 use crate::context::Context;
 use crate::duration::{parse_point_now, show_ms, show_time};
 use crate::error::CliError;
@@ -26,8 +27,13 @@ const PAGE: u32 = 1000;
   flotilla audit --since 1h
   flotilla audit --actor dev@example.com --cluster production --verb delete --all
   flotilla audit --outcome denied --since 7d -o json
-  flotilla audit --request-id 0199c2f4-0000-7000-8000-000000000000")]
+  flotilla audit --request-id 0199c2f4-0000-7000-8000-000000000000
+  flotilla audit verify")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// E-mail address of who acted
     #[arg(long, value_name = "EMAIL")]
     actor: Option<String>,
@@ -76,6 +82,13 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    Verify(audit_proof::VerifyArgs),
+    Export(audit_proof::ExportArgs),
+    Keys(audit_proof::KeysArgs),
+}
+
 fn parse_outcome(word: &str) -> Result<Outcome, String> {
     Outcome::parse(word).ok_or_else(|| "use attempted, succeeded, failed, denied or aborted".to_owned())
 }
@@ -85,6 +98,15 @@ fn parse_outcome(word: &str) -> Result<Outcome, String> {
 /// # Errors
 /// The hub's refusals.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    match args.command {
+        Some(Command::Verify(args)) => audit_proof::verify(context, args).await,
+        Some(Command::Export(args)) => audit_proof::export(context, args).await,
+        Some(Command::Keys(_)) => audit_proof::keys(context).await,
+        None => list(context, args).await,
+    }
+}
+
+async fn list(context: &Context, args: Args) -> Result<(), CliError> {
     let client = context.client()?;
     let page = during("Reading the audit log", collect(&client, &args)).await?;
     let headings = ["time", "actor", "command", "cluster", "status", "duration"];

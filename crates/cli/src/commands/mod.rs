@@ -4,6 +4,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod audit_proof;
 pub(crate) mod clusters;
 pub(crate) mod completion;
 pub(crate) mod credential;

@@ -16,7 +16,7 @@ use flotilla_tunnel::token::EnrolmentToken;
 use flotilla_tunnel::upgrade;
 use flotilla_types::agent::{AgentView, Enrolment, RegisterRequest, TokenRequest, TokenResponse};
 use flotilla_types::api::AgentList;
-use flotilla_types::audit::{Actor, Outcome, Target};
+use flotilla_types::audit::{Actor, Outcome, Target, Verb};
 use flotilla_types::id::{AgentId, ClusterId};
 use flotilla_types::name::check_cluster_name;
 use flotilla_types::problem::{Code, Problem};
@@ -54,7 +54,7 @@ pub async fn create_token(
     let expires_at_ms = now_ms() + hub.config.agents.token_expiry.as_ms();
     let command = format!("make enrolment token for {}", body.cluster);
     let entry = Entry {
-        verb: "agent_token_create",
+        verb: Verb::AgentTokenCreate,
         status: 201,
         command,
         route: "/api/agents/tokens",
@@ -110,8 +110,13 @@ pub async fn revoke(
     Path(cluster): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let command = format!("revoke agents of {cluster}");
-    let entry =
-        Entry { verb: "agent_revoke", status: 204, command, route: "/api/agents/{cluster}", target: target(&cluster) };
+    let entry = Entry {
+        verb: Verb::AgentRevoke,
+        status: 204,
+        command,
+        route: "/api/agents/{cluster}",
+        target: target(&cluster),
+    };
     let revoked = hub
         .trail
         .act(&caller, entry, async {
@@ -169,7 +174,7 @@ pub async fn enrol(hub: &Hub, context: &RequestContext, body: RegisterRequest) -
         Actor { email: format!("agent:{}", body.cluster), address: context.address.to_string(), ..Actor::default() };
     let command = format!("enrol agent of {}", body.cluster);
     let entry = Entry {
-        verb: "agent_enrol",
+        verb: Verb::AgentEnrol,
         command,
         route: "/api/agents/register",
         target: target(&body.cluster),

@@ -11,7 +11,7 @@ use flotilla_identity::password::{self, PasswordError};
 use flotilla_identity::token;
 use flotilla_store::{Rotation, User};
 use flotilla_types::api::{LoginRequest, PasswordRequest, RefreshRequest, TokenResponse};
-use flotilla_types::audit::{Actor, Outcome};
+use flotilla_types::audit::{Actor, Outcome, Verb};
 use flotilla_types::id::SessionId;
 use flotilla_types::name::normalize_email;
 use flotilla_types::problem::{Code, Problem};
@@ -40,7 +40,8 @@ pub async fn login(
         return Err(ApiError::too_many_requests("too many attempts to sign in; wait and try again", wait.0));
     }
     let actor = Actor { email: email.clone(), address: context.address.to_string(), ..Actor::default() };
-    let entry = Entry { verb: "login", command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
+    let entry =
+        Entry { verb: Verb::Login, command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
     let user = hub.store.user_by_email(&email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.expose_secret());
     if !verified(body.password, stored).await? {
@@ -80,7 +81,7 @@ pub async fn refresh(
             hub.authenticator.forget_session(session);
             let actor = Actor { sub: Some(user), address: context.address.to_string(), ..Actor::default() };
             let entry = Entry {
-                verb: "session_end",
+                verb: Verb::SessionEnd,
                 command: format!("end session {session}"),
                 route: "/auth/refresh",
                 ..Entry::default()
@@ -101,7 +102,7 @@ pub async fn refresh(
 pub async fn logout(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<impl IntoResponse> {
     if let Some(session) = caller.principal.session() {
         let entry = Entry {
-            verb: "logout",
+            verb: Verb::Logout,
             status: 204,
             command: "logout".to_owned(),
             route: "/auth/logout",
@@ -127,7 +128,7 @@ pub async fn change_password(
     }
     let user = hub.store.user_by_email(&account).await?.ok_or_else(session_over)?;
     let entry = Entry {
-        verb: "password_change",
+        verb: Verb::PasswordChange,
         status: 204,
         command: format!("change password of {account}"),
         route: "/auth/password",

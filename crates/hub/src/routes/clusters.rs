@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use flotilla_cluster::backends::Kind;
 use flotilla_store::{Backend, Cluster};
 use flotilla_types::api::{ClusterCreate, ClusterList, ClusterView, ExecRequest, ExecResponse};
-use flotilla_types::audit::Target;
+use flotilla_types::audit::{Target, Verb};
 use flotilla_types::name::check_cluster_name;
 use flotilla_types::problem::Problem;
 use flotilla_types::time::from_ms;
@@ -59,7 +59,7 @@ pub async fn create(
     let credential = crate::hub::DirectCredential { kubeconfig: body.kubeconfig, context: body.context };
     let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);
     let entry = Entry {
-        verb: "cluster_create",
+        verb: Verb::ClusterCreate,
         status: 201,
         command: format!("create cluster {}", body.name),
         route: "/api/clusters",
@@ -94,7 +94,7 @@ pub async fn remove(
     }
     let command = format!("delete cluster {}", cluster.name);
     let entry = Entry {
-        verb: "cluster_delete",
+        verb: Verb::ClusterDelete,
         status: 204,
         command,
         route: "/api/clusters/{id}",

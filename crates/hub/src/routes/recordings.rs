@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bytes::Bytes;
 use flotilla_store::{ChunkReader, Recording};
-use flotilla_types::audit::Target;
+use flotilla_types::audit::{Target, Verb};
 use flotilla_types::id::{RecordingId, UserId};
 use flotilla_types::problem::Problem;
 use flotilla_types::recording::{
@@ -76,13 +76,7 @@ async fn existing(hub: &Hub, caller: &Caller, id: RecordingId) -> Answer<Recordi
 }
 
 /// Notes who looks at what is in a recording, before he does.
-async fn note(
-    hub: &Hub,
-    caller: &Caller,
-    recording: &Recording,
-    verb: &'static str,
-    route: &'static str,
-) -> Answer<()> {
+async fn note(hub: &Hub, caller: &Caller, recording: &Recording, verb: Verb, route: &'static str) -> Answer<()> {
     let about = &recording.about;
     let target = Target {
         cluster: about.cluster.clone(),
@@ -91,7 +85,7 @@ async fn note(
         name: recording.id.to_string(),
         ..Target::default()
     };
-    let command = format!("{} of {}: {}", verb.replace('_', " "), about.email, about.command);
+    let command = format!("{} of {}: {}", verb.as_str().replace('_', " "), about.email, about.command);
     let entry = Entry { verb, command, route, target, status: 200 };
     hub.trail.act(caller, entry, async { Ok::<_, ApiError>(()) }).await
 }
@@ -132,7 +126,7 @@ async fn holding(
     text: &str,
 ) -> Answer<(Vec<Recording>, Option<RecordingId>)> {
     let command = format!("search in {} recordings", found.len());
-    let entry = Entry { verb: "recording_search", command, route: "/api/recordings", ..Entry::default() };
+    let entry = Entry { verb: Verb::RecordingSearch, command, route: "/api/recordings", ..Entry::default() };
     hub.trail.act(caller, entry, async { Ok::<_, ApiError>(()) }).await?;
     let (deadline, mut holding) = (Instant::now() + SEARCH_BUDGET, Vec::new());
     for recording in found {
@@ -172,7 +166,7 @@ pub async fn cast(
     Path(id): Path<RecordingId>,
 ) -> Answer<impl IntoResponse> {
     let recording = existing(&hub, &caller, id).await?;
-    note(&hub, &caller, &recording, "recording_read", "/api/recordings/{id}/cast").await?;
+    note(&hub, &caller, &recording, Verb::RecordingRead, "/api/recordings/{id}/cast").await?;
     let header = Bytes::from(cast::header(&recording).line());
     let chunks = stream::unfold(Some((ChunkReader::new(id), hub)), |state| async move {
         let (mut reader, hub) = state?;
@@ -203,7 +197,7 @@ pub async fn search(
 ) -> Answer<axum::Json<SearchResult>> {
     let text = checked_words(&query.text)?;
     let recording = existing(&hub, &caller, id).await?;
-    note(&hub, &caller, &recording, "recording_search", "/api/recordings/{id}/search").await?;
+    note(&hub, &caller, &recording, Verb::RecordingSearch, "/api/recordings/{id}/search").await?;
     Ok(axum::Json(cast::search(&recording, &hub.store, text).await?))
 }
 
@@ -221,7 +215,7 @@ pub async fn live(
     let Some(lines) = hub.library.observe(id) else {
         return Err(ApiError::conflict("this session does not go on here; replay its recording instead"));
     };
-    note(&hub, &caller, &recording, "recording_observe", "/api/recordings/{id}/live").await?;
+    note(&hub, &caller, &recording, Verb::RecordingObserve, "/api/recordings/{id}/live").await?;
     let header = Event::default().event("header").data(cast::header(&recording).line().trim_end());
     let first = stream::once(async { Ok::<_, Infallible>(header) });
     let observer = Observer { lines, hub, caller, recording };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use flotilla_types::api::RoleList;
+use flotilla_types::audit::Verb;
 use flotilla_types::name::check_role_name;
 use flotilla_types::policy::Role;
 use flotilla_types::problem::Problem;
@@ -46,7 +47,7 @@ pub async fn create(
         )));
     }
     let entry = Entry {
-        verb: "role_create",
+        verb: Verb::RoleCreate,
         status: 201,
         command: format!("create role {}", role.name),
         route: "/api/roles",
@@ -75,7 +76,7 @@ pub async fn replace(
     hub.roles.check_role(&role)?;
     hub.roles.check_changeable(&name)?;
     let entry = Entry {
-        verb: "role_replace",
+        verb: Verb::RoleReplace,
         command: format!("replace role {name}"),
         route: "/api/roles/{name}",
         ..Entry::default()
@@ -95,7 +96,7 @@ pub async fn remove(
 ) -> Answer<impl IntoResponse> {
     hub.roles.check_changeable(&name)?;
     let entry = Entry {
-        verb: "role_delete",
+        verb: Verb::RoleDelete,
         status: 204,
         command: format!("delete role {name}"),
         route: "/api/roles/{name}",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use flotilla_types::audit::Target;
+use flotilla_types::audit::{Target, Verb};
 use flotilla_types::id::StreamId;
 use flotilla_types::problem::Problem;
 use flotilla_types::recording::StreamList;
@@ -39,7 +39,7 @@ pub async fn terminate(
         stream.ok_or_else(|| ApiError::not_found("there is no open stream with this id, or it is not yours"))?;
     let view = stream.view();
     let entry = Entry {
-        verb: "stream_terminate",
+        verb: Verb::StreamTerminate,
         status: 204,
         command: format!("terminate {} of {} ({})", view.kind, view.user, view.request_id),
         route: "/api/streams/{id}",

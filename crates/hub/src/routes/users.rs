@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use flotilla_identity::password;
 use flotilla_store::{NewUser, User};
 use flotilla_types::api::{RolesRequest, UserCreate, UserCreated, UserList, UserView};
+use flotilla_types::audit::Verb;
 use flotilla_types::id::UserId;
 use flotilla_types::name::normalize_email;
 use flotilla_types::problem::Problem;
@@ -52,7 +53,7 @@ pub async fn create(
     let (password_hash, password, must_change) = first_password(body.password, body.password_hash).await?;
     let new = NewUser { email: email.clone(), password_hash, must_change, roles: body.roles };
     let entry = Entry {
-        verb: "user_create",
+        verb: Verb::UserCreate,
         status: 201,
         command: format!("create user {email}"),
         route: "/api/users",
@@ -103,7 +104,7 @@ pub async fn remove(
     }
     let user = existing(&hub, id).await?;
     let entry = Entry {
-        verb: "user_delete",
+        verb: Verb::UserDelete,
         status: 204,
         command: format!("delete user {}", user.email),
         route: "/api/users/{id}",
@@ -132,7 +133,7 @@ pub async fn set_roles(
         ));
     }
     let command = format!("set roles of {} to {}", user.email, body.roles.join(","));
-    let entry = Entry { verb: "role_assign", command, route: "/api/users/{id}/roles", ..Entry::default() };
+    let entry = Entry { verb: Verb::RoleAssign, command, route: "/api/users/{id}/roles", ..Entry::default() };
     hub.trail.act(&caller, entry, hub.store.set_user_roles(id, &body.roles)).await?;
     hub.authenticator.forget_user(id);
     Ok(axum::Json(view(&hub, User { roles: body.roles, ..user })))
@@ -150,7 +151,7 @@ pub async fn reset_password(
     let made = password::generate();
     let hash = hashed(made.clone()).await?;
     let entry = Entry {
-        verb: "password_reset",
+        verb: Verb::PasswordReset,
         command: format!("reset password of {}", user.email),
         route: "/api/users/{id}/password",
         ..Entry::default()

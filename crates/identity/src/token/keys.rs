@@ -256,6 +256,11 @@ impl Keys {
         (kid, key)
     }
 
+    /// The public half of one of the keys, as a JWK.
+    pub(super) fn published(&self, kid: &str) -> Option<serde_json::Value> {
+        self.jwks["keys"].as_array()?.iter().find(|jwk| jwk["kid"] == kid).cloned()
+    }
+
     pub(super) fn verifying(&self, kid: &str, algorithm: Algorithm) -> Option<&DecodingKey> {
         self.verifying.get(kid).filter(|(of, _)| *of == algorithm).map(|(_, key)| key)
     }

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | access | `alg: RS256`, `typ: at+jwt` (RFC 9068) | `Authorization: Bearer` at the hub |
 //! | identity | `alg: EdDSA`, `typ: flotilla-identity+jwt` | the agent of one cluster, in the tunnel |
+//! | checkpoint | `alg: EdDSA`, `typ: flotilla-audit-checkpoint+jwt` | whoever verifies the audit log (`flotilla-ledger`) |
 //! | refresh | not a JWT, 256 random bits | `/auth/refresh`, once; stored as its SHA-256 |
 //!
 //! Only what was chosen here is accepted (RFC 8725): the algorithm and the type are fixed, the key
@@ -19,6 +20,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flotilla_types::agent::{IDENTITY_TOKEN_TYPE, IdentityClaims};
+use flotilla_types::audit::{CHECKPOINT_TYPE, Checkpoint};
 use flotilla_types::id::{SessionId, UserId};
 use flotilla_types::time::{self, Timestamp};
 use jsonwebtoken::errors::ErrorKind;
@@ -31,6 +33,7 @@ use zeroize::Zeroizing;
 
 use crate::random;
 
+use keys::Keys;
 pub use keys::{Algorithm, KeyError, KeyMaterial, KeyRing};
 
 /// `iss` of every token.
@@ -176,9 +179,26 @@ impl KeyRing {
         self.sign(Algorithm::EdDsa, IDENTITY_TOKEN_TYPE, &claims)
     }
 
-    fn sign<T: Serialize>(&self, algorithm: Algorithm, kind: &str, claims: &T) -> Result<String, SignError> {
+    /// Signs a checkpoint of the audit log. Returns it with the public half of its key, as a JWK, which whoever keeps
+    /// the checkpoint needs for as long.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(String, serde_json::Value), SignError> {
         let keys = self.current();
-        let (kid, key) = keys.signing(algorithm);
+        let kid = keys.signing(Algorithm::EdDsa).0;
+        let public = keys.published(kid).ok_or_else(|| SignError(ErrorKind::InvalidKeyFormat.into()))?;
+        Ok((keys.sign(Algorithm::EdDsa, CHECKPOINT_TYPE, checkpoint)?, public))
+    }
+
+    fn sign<T: Serialize>(&self, algorithm: Algorithm, kind: &str, claims: &T) -> Result<String, SignError> {
+        self.current().sign(algorithm, kind, claims)
+    }
+}
+
+impl Keys {
+    fn sign<T: Serialize>(&self, algorithm: Algorithm, kind: &str, claims: &T) -> Result<String, SignError> {
+        let (kid, key) = self.signing(algorithm);
         let mut header = Header::new(algorithm.into());
         header.typ = Some(kind.to_owned());
         header.kid = Some(kid.to_owned());

@@ -109,6 +109,7 @@ mod tests {
         AuditRow {
             id: AuditId::new(),
             seq,
+            attempt_id: None,
             time: flotilla_types::time::from_ms(1),
             request_id: RequestId::new(),
             route: String::new(),
@@ -121,6 +122,7 @@ mod tests {
             status: 0,
             bytes: 0,
             duration_ms: 0,
+            run: String::new(),
             hash: String::new(),
         }
     }

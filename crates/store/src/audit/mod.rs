@@ -10,32 +10,31 @@
 //! the next batch gathers. An outcome's place in its queue is reserved before the act, so that the outcome of a
 //! permitted act is never lost for want of room, and `finish` never waits.
 //!
-//! # The chain
-//! Rows have positions from 1 without gaps. `hash = SHA-256(hash of the row before || canonical bytes)`; the
-//! hash before the first row is 32 zero bytes. Canonical bytes: `flotilla-audit-1`, then each field as its
-//! length (8 bytes, big-endian) and its bytes, in the order of the columns from `seq` to `duration_ms`; numbers
-//! are 8 bytes big-endian two's complement, a missing optional is the empty string, groups are the JSON text of
-//! their column. The table `audit_head` holds the end of the chain and is updated first in each transaction, so
-//! that several hubs on one PostgreSQL write one chain.
+//! How rows are chained and verified is told in `flotilla_ledger`. The table `audit_head` holds the end of the chain and
+//! is updated first in each transaction, so that several hubs on one PostgreSQL write one chain.
 //!
 //! # Guarantees
 //! * When [`AuditLog::attempt`] returns, the row is committed to disk. When it fails, the act must not happen.
 //! * Each attempted row gets at most one outcome, and exactly one if the process lives: a dropped [`Pending`]
 //!   counts as aborted, a failed commit of an outcome is repeated until it succeeds.
-//! * [`Store::verify_chain`] finds a changed, removed or exchanged row.
+//! * [`Store::verify_audit`] finds a changed, removed or exchanged row and says where.
 //!
 //! # Non-guarantees
-//! * Who may write to the database may compute the whole chain anew; the lines on standard output are the copy
-//!   to compare with. They follow the commit, and are dropped (and counted) when the reader is stuck.
-//! * Rows that were open when the process was killed stay `attempted` until [`AuditLog::close_orphans`]. It takes
-//!   every open row older than this start for orphaned; do not call it while another hub writes to the log.
+//! * Who may write to the database and holds the hub's sealing key may compute and sign the whole chain anew. Rows
+//!   behind the last checkpoint are vouched for by nobody but the chain. Copies elsewhere (sinks, exports) are what to
+//!   compare with.
+//! * Rows that were open when the process was killed stay `attempted` until [`AuditLog::close_orphans`].
 //!
 //! Must not know: HTTP, Kubernetes, what is worth a row.
 
 mod chain;
+mod checkpoints;
 mod lines;
 mod query;
 mod row;
+mod runs;
+mod sinks;
+mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -49,10 +48,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-pub use chain::{BadRow, ChainReport};
+pub use checkpoints::{Cut, Retention, Sign, Signed};
+pub use verify::MOST_ROWS;
 
 use crate::{Store, StoreError, StoreMetrics};
 use row::StoredRow;
+use runs::Run;
 use writer::{Request, Writer};
 
 /// Longest wait for room in a queue.
@@ -85,13 +86,17 @@ pub struct AuditOptions {
     pub queue: usize,
     /// Acts that may be open (attempted, outcome not known) at one time, at least 1.
     pub open_acts: usize,
+    /// How long a hub on PostgreSQL may be silent before another one takes it for dead. Clocks of hubs must agree to
+    /// well within it.
+    pub lease: Duration,
     /// Where to count.
     pub metrics: StoreMetrics,
 }
 
 impl Default for AuditOptions {
     fn default() -> Self {
-        Self { stdout: false, queue: 1024, open_acts: 16_384, metrics: StoreMetrics::unregistered() }
+        let metrics = StoreMetrics::unregistered();
+        Self { stdout: false, queue: 1024, open_acts: 16_384, lease: Duration::from_secs(20), metrics }
     }
 }
 
@@ -102,8 +107,7 @@ pub struct AuditLog {
     outcomes: mpsc::Sender<Box<StoredRow>>,
     store: Store,
     metrics: StoreMetrics,
-    /// Position of the last row before this start.
-    started_after: i64,
+    run: Arc<Run>,
 }
 
 impl AuditLog {
@@ -113,14 +117,29 @@ impl AuditLog {
     /// # Errors
     /// The end of the chain cannot be read, or the thread that prints cannot be started.
     pub async fn start(store: &Store, options: AuditOptions) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let head = chain::head(&store.db).await?;
+        let started_after = chain::head(&store.db).await?.seq;
+        let run = Arc::new(Run { id: AuditId::new().to_string(), started_after, lease: options.lease });
+        run.seen(&store.db).await?;
         let lines = options.stdout.then(|| lines::Lines::start(std::io::stdout())).transpose();
         let (requests, incoming) = mpsc::channel(options.queue.max(1));
         let (outcomes, finished) = mpsc::channel(options.open_acts.max(1));
-        let writer = Writer::new(store.db.clone(), incoming, finished, lines.map_err(StoreError::File)?, &options);
-        let (store, metrics) = (store.clone(), options.metrics);
-        let log = Self { requests, outcomes, store, metrics, started_after: head.seq };
-        Ok((log, tokio::spawn(writer.run())))
+        let lines = lines.map_err(StoreError::File)?;
+        let writer = Writer::new(store.db.clone(), run.id.clone(), incoming, finished, lines, &options);
+        let log = Self { requests, outcomes, store: store.clone(), metrics: options.metrics, run: Arc::clone(&run) };
+        let db = store.db.clone();
+        let task = async move {
+            tokio::select! {
+                () = writer.run() => run.end(&db).await,
+                () = run.beat(&db) => {}
+            }
+        };
+        Ok((log, tokio::spawn(task)))
+    }
+
+    /// Name of this run of the hub, as its rows hold it.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run.id
     }
 
     /// Writes the row that precedes an act; `row.outcome`, `seq` and `hash` are set here. The row is on disk
@@ -171,26 +190,38 @@ impl AuditLog {
         self.store.audit_query(query, only_user).await
     }
 
-    /// Gives every row that an earlier run left open the outcome `aborted`, and returns how many there were.
-    /// Call it once, at start. See the non-guarantees of this module.
+    /// Gives every row that a run left open which is over the outcome `aborted`, and returns how many there were.
+    /// To be called at start and now and then: on PostgreSQL a run counts as over when its lease has passed.
     ///
     /// # Errors
     /// The database failed; some may have been closed.
     pub async fn close_orphans(&self) -> Result<u64, AuditError> {
         let failed = |error| AuditError::Write(Arc::new(error));
+        let db = &self.store.db;
+        let mut closed = 0;
+        for run in runs::over(db, &self.run).await.map_err(failed)? {
+            if !run.claim(db).await.map_err(failed)? {
+                continue;
+            }
+            closed += self.close_orphans_of(&run).await?;
+            run.end(db).await.map_err(failed)?;
+        }
+        Ok(closed)
+    }
+
+    async fn close_orphans_of(&self, run: &runs::Other) -> Result<u64, AuditError> {
         let mut closed = 0;
         loop {
-            let orphans = chain::orphans(&self.store.db, self.started_after, ORPHANS).await.map_err(failed)?;
+            let orphans = run.orphans(&self.store.db, ORPHANS).await;
+            let orphans = orphans.map_err(|error| AuditError::Write(Arc::new(error)))?;
             if orphans.is_empty() {
-                break;
+                return Ok(closed);
             }
             closed += orphans.len() as u64;
             let reason = || "the hub stopped before the outcome was known".to_owned();
             let rows = orphans.iter().map(|row| row.outcome(Outcome::Aborted, 0, 0, reason(), 0));
             futures_util::future::try_join_all(rows.map(|row| self.write(row))).await?;
         }
-        chain::set_settled(&self.store.db, self.started_after).await.map_err(failed)?;
-        Ok(closed)
     }
 }
 

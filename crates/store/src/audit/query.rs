@@ -3,9 +3,12 @@
 //! Must not know: who may read what; the caller says.
 
 use flotilla_types::api::AuditPage;
-use flotilla_types::audit::AuditQuery;
+use flotilla_types::audit::{AuditQuery, AuditRow, Bucket, Outcome, Timeline};
 use flotilla_types::id::UserId;
-use sqlx::AssertSqlSafe;
+use flotilla_types::time::{Timestamp, from_ms};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::Store;
 use crate::db::on_db;
@@ -15,6 +18,8 @@ use super::row::StoredRow;
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1000;
+const MAX_BUCKETS: u32 = 1000;
+const DAY_MS: i64 = 86_400_000;
 
 enum Value {
     Text(String),
@@ -28,8 +33,9 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(query: &AuditQuery, only_user: Option<UserId>) -> Self {
-        let mut filter = Self { sql: "SELECT * FROM audit_events WHERE seq > 0".to_owned(), values: Vec::new() };
+    /// `select` is a text of this file.
+    fn new(select: &str, query: &AuditQuery, only_user: Option<UserId>) -> Self {
+        let mut filter = Self { sql: format!("{select} FROM audit_events WHERE seq > 0"), values: Vec::new() };
         filter.text("actor_id =", only_user.map(|id| id.to_string()).as_ref());
         filter.text("actor_email =", query.actor.as_ref());
         filter.text("verb =", query.verb.as_ref());
@@ -81,15 +87,27 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit_query(&self, query: &AuditQuery, only_user: Option<UserId>) -> Result<AuditPage, StoreError> {
-        let mut filter = Filter::new(query, only_user);
+        let mut filter = Filter::new("SELECT *", query, only_user);
         if !filter.can_match() {
             return Ok(AuditPage { rows: Vec::new(), next: None });
         }
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
         // One more than asked for tells whether there is another page.
         filter.sql.push_str(&format!(" ORDER BY seq DESC LIMIT {}", limit + 1));
+        let rows: Vec<StoredRow> = self.fetch(filter).await?;
+        let more = rows.len() > limit;
+        let rows: Result<Vec<_>, _> = rows.into_iter().take(limit).map(StoredRow::into_row).collect();
+        let rows = rows?;
+        let next = rows.last().filter(|_| more).map(|row| row.seq);
+        Ok(AuditPage { rows, next })
+    }
+
+    async fn fetch<T>(&self, filter: Filter) -> Result<Vec<T>, StoreError>
+    where
+        T: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>,
+    {
         let Filter { sql, values } = filter;
-        let rows: Vec<StoredRow> = on_db!(&self.db, read, pool => {
+        Ok(on_db!(&self.db, read, pool => {
             let mut select = sqlx::query_as(AssertSqlSafe(sql));
             for value in values {
                 select = match value {
@@ -98,11 +116,59 @@ impl Store {
                 };
             }
             select.fetch_all(pool).await?
-        });
-        let more = rows.len() > limit;
-        let rows: Result<Vec<_>, _> = rows.into_iter().take(limit).map(StoredRow::into_row).collect();
-        let rows = rows?;
-        let next = rows.last().filter(|_| more).map(|row| row.seq);
-        Ok(AuditPage { rows, next })
+        }))
+    }
+
+    /// Rows that match behind position `after` up to `to`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The database failed, or holds what is not a row.
+    pub async fn audit_rows(
+        &self,
+        query: &AuditQuery,
+        after: i64,
+        to: i64,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let mut filter = Filter::new("SELECT *", query, None);
+        if !filter.can_match() {
+            return Ok(Vec::new());
+        }
+        filter.number("seq >", Some(after));
+        filter.number("seq <=", Some(to));
+        filter.sql.push_str(&format!(" ORDER BY seq LIMIT {limit}"));
+        self.fetch::<StoredRow>(filter).await?.into_iter().map(StoredRow::into_row).collect()
+    }
+
+    /// How many rows match in each of `buckets` equal stretches of time (1 to 1000) from `query.since` (a day before
+    /// the end when left out) to `query.until` (now).
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn audit_timeline(
+        &self,
+        query: &AuditQuery,
+        buckets: u32,
+        only_user: Option<UserId>,
+    ) -> Result<Timeline, StoreError> {
+        let buckets = i64::from(buckets.clamp(1, MAX_BUCKETS));
+        let until = query.until.unwrap_or_else(Timestamp::now);
+        let end = until.as_millisecond();
+        let start = query.since.map_or(end - DAY_MS, Timestamp::as_millisecond).min(end - 1);
+        let width = (end - start + buckets - 1) / buckets;
+        let query = AuditQuery { since: Some(from_ms(start)), until: Some(until), ..query.clone() };
+        let select = format!("SELECT (time - {start}) / {width}, outcome, COUNT(*)");
+        let mut filter = Filter::new(&select, &query, only_user);
+        filter.sql.push_str(" GROUP BY 1, 2");
+        let counts: Vec<(i64, String, i64)> = if filter.can_match() { self.fetch(filter).await? } else { Vec::new() };
+        let bucket = |index: i64| Bucket { start: from_ms(start + index * width), ..Bucket::default() };
+        let mut timeline = Timeline { width_ms: width, buckets: (0..buckets).map(bucket).collect() };
+        for (index, outcome, count) in counts {
+            let bucket = usize::try_from(index).ok().and_then(|index| timeline.buckets.get_mut(index));
+            if let (Some(bucket), Some(outcome)) = (bucket, Outcome::parse(&outcome)) {
+                *bucket.count_mut(outcome) = count.unsigned_abs();
+            }
+        }
+        Ok(timeline)
     }
 }

@@ -2,17 +2,16 @@
 //!
 //! Must not know: where in the chain it goes until it is told.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use std::borrow::Cow;
+
+use flotilla_ledger::row::{Fields, groups};
 use flotilla_types::audit::{Actor, AuditRow, Outcome, Target};
 use flotilla_types::id::{AuditId, RequestId};
 use flotilla_types::time::{from_ms, now_ms};
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use crate::error::{StoreError, parse};
-use crate::hex;
 
-/// First bytes of the canonical form; changes when the form does.
-const DOMAIN: &[u8] = b"flotilla-audit-1";
 /// Longest command and reason kept, in bytes.
 const LONG: usize = 4096;
 /// Longest text kept in any other column, in bytes.
@@ -46,6 +45,7 @@ pub(super) struct StoredRow {
     pub(super) status: i64,
     pub(super) bytes: i64,
     pub(super) duration_ms: i64,
+    pub(super) run: String,
     pub(super) hash: String,
 }
 
@@ -64,7 +64,7 @@ impl StoredRow {
             route: clean(row.route, SHORT),
             actor_id: actor.sub.map(|id| id.to_string()),
             actor_email: clean(actor.email, SHORT),
-            actor_groups: serde_json::Value::from(actor.groups).to_string(),
+            actor_groups: groups(&actor.groups),
             actor_address: clean(actor.address, SHORT),
             verb: clean(row.verb, SHORT),
             outcome: row.outcome.as_str().to_owned(),
@@ -80,6 +80,7 @@ impl StoredRow {
             status: row.status.into(),
             bytes: i64::try_from(row.bytes).unwrap_or(i64::MAX),
             duration_ms: i64::try_from(row.duration_ms).unwrap_or(i64::MAX),
+            run: String::new(),
             hash: String::new(),
         }
     }
@@ -103,53 +104,50 @@ impl StoredRow {
         }
     }
 
-    /// The hash of this row after the one with hash `previous`. See the module above for the form.
-    pub(super) fn hash_after(&self, previous: &[u8; hex::LEN]) -> [u8; hex::LEN] {
-        let mut canonical = Vec::with_capacity(1024);
-        canonical.extend_from_slice(DOMAIN);
-        let mut put = |field: &[u8]| {
-            canonical.extend_from_slice(&(field.len() as u64).to_be_bytes());
-            canonical.extend_from_slice(field);
-        };
-        let optional = |text: &Option<String>| text.clone().unwrap_or_default();
-        put(&self.seq.to_be_bytes());
-        put(self.id.as_bytes());
-        put(optional(&self.attempt_id).as_bytes());
-        put(&self.time.to_be_bytes());
-        put(self.request_id.as_bytes());
-        put(self.route.as_bytes());
-        put(optional(&self.actor_id).as_bytes());
-        for text in [&self.actor_email, &self.actor_groups, &self.actor_address, &self.verb, &self.outcome] {
-            put(text.as_bytes());
+    /// The columns as they are hashed.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        let optional = |text: &'_ Option<String>| Cow::Owned(text.clone().unwrap_or_default());
+        Fields {
+            seq: self.seq,
+            id: self.id.as_str().into(),
+            attempt_id: optional(&self.attempt_id),
+            time: self.time,
+            request_id: self.request_id.as_str().into(),
+            route: self.route.as_str().into(),
+            actor_id: optional(&self.actor_id),
+            actor_email: self.actor_email.as_str().into(),
+            actor_groups: self.actor_groups.as_str().into(),
+            actor_address: self.actor_address.as_str().into(),
+            verb: self.verb.as_str().into(),
+            outcome: self.outcome.as_str().into(),
+            cluster: self.cluster.as_str().into(),
+            cluster_id: optional(&self.cluster_id),
+            api_group: self.api_group.as_str().into(),
+            api_version: self.api_version.as_str().into(),
+            resource: self.resource.as_str().into(),
+            namespace: self.namespace.as_str().into(),
+            name: self.name.as_str().into(),
+            command: self.command.as_str().into(),
+            reason: self.reason.as_str().into(),
+            status: self.status,
+            bytes: self.bytes,
+            duration_ms: self.duration_ms,
+            run: self.run.as_str().into(),
         }
-        put(self.cluster.as_bytes());
-        put(optional(&self.cluster_id).as_bytes());
-        for text in [&self.api_group, &self.api_version, &self.resource, &self.namespace, &self.name] {
-            put(text.as_bytes());
-        }
-        put(self.command.as_bytes());
-        put(self.reason.as_bytes());
-        for number in [self.status, self.bytes, self.duration_ms] {
-            put(&number.to_be_bytes());
-        }
-        let mut digest = Context::new(&SHA256);
-        digest.update(previous);
-        digest.update(&canonical);
-        let mut hash = [0; hex::LEN];
-        hash.copy_from_slice(digest.finish().as_ref());
-        hash
     }
 
     /// The row as readers see it.
     pub(super) fn into_row(self) -> Result<AuditRow, StoreError> {
         let corrupt = |column| StoreError::Corrupt { column };
         let sub = self.actor_id.map(|id| parse(&id, "audit_events.actor_id")).transpose()?;
+        let attempt_id = self.attempt_id.map(|id| parse(&id, "audit_events.attempt_id")).transpose()?;
         let cluster_id = self.cluster_id.map(|id| parse(&id, "audit_events.cluster_id")).transpose()?;
         let groups = serde_json::from_str(&self.actor_groups);
         let groups = groups.map_err(|_| corrupt("audit_events.actor_groups"))?;
         Ok(AuditRow {
             id: self.audit_id,
             seq: self.seq,
+            attempt_id,
             time: from_ms(self.time),
             request_id: RequestId::from_caller(&self.request_id).ok_or_else(|| corrupt("audit_events.request_id"))?,
             route: self.route,
@@ -170,6 +168,7 @@ impl StoredRow {
             status: u16::try_from(self.status).map_err(|_| corrupt("audit_events.status"))?,
             bytes: self.bytes.unsigned_abs(),
             duration_ms: self.duration_ms.unsigned_abs(),
+            run: self.run,
             hash: self.hash,
         })
     }
@@ -212,6 +211,7 @@ where
             status: row.try_get("status")?,
             bytes: row.try_get("bytes")?,
             duration_ms: row.try_get("duration_ms")?,
+            run: row.try_get("run")?,
             hash: row.try_get("hash")?,
         })
     }
@@ -229,14 +229,22 @@ fn clean(mut text: String, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_ledger::row::{GENESIS, Hash, Hasher};
     use proptest::prelude::*;
 
     use super::*;
+
+    impl StoredRow {
+        fn hash_after(&self, previous: &Hash) -> Hash {
+            Hasher::default().hash(previous, &self.fields())
+        }
+    }
 
     fn row() -> AuditRow {
         AuditRow {
             id: AuditId::new(),
             seq: 0,
+            attempt_id: None,
             time: from_ms(1_700_000_000_123),
             request_id: RequestId::new(),
             route: "/k8s/clusters/{cluster}/*".into(),
@@ -253,6 +261,7 @@ mod tests {
             status: 0,
             bytes: 0,
             duration_ms: 0,
+            run: String::new(),
             hash: String::new(),
         }
     }
@@ -291,14 +300,15 @@ mod tests {
             ("status", |r| r.status += 1),
             ("bytes", |r| r.bytes += 1),
             ("duration_ms", |r| r.duration_ms += 1),
+            ("run", |r| r.run.push('x')),
         ];
         let before = StoredRow::new(row(), None);
-        let hash = before.hash_after(&[0; 32]);
+        let hash = before.hash_after(&GENESIS);
         assert_ne!(hash, before.hash_after(&[1; 32]));
         for (field, change) in changes {
             let mut after = before.clone();
             change(&mut after);
-            assert_ne!(after.hash_after(&[0; 32]), hash, "{field}");
+            assert_ne!(after.hash_after(&GENESIS), hash, "{field}");
         }
     }
 
@@ -309,7 +319,7 @@ mod tests {
         b.request_id.clone_from(&a.request_id);
         (a.namespace, a.name) = ("ab".into(), "c".into());
         (b.namespace, b.name) = ("a".into(), "bc".into());
-        assert_ne!(a.hash_after(&[0; 32]), b.hash_after(&[0; 32]));
+        assert_ne!(a.hash_after(&GENESIS), b.hash_after(&GENESIS));
     }
 
     proptest! {

@@ -78,6 +78,8 @@ enum Wake {
 
 pub(super) struct Writer {
     db: Db,
+    /// Name of this run, for each row.
+    run: String,
     requests: mpsc::Receiver<Request>,
     outcomes: mpsc::Receiver<Box<StoredRow>>,
     lines: Option<Lines>,
@@ -96,6 +98,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         db: Db,
+        run: String,
         requests: mpsc::Receiver<Request>,
         outcomes: mpsc::Receiver<Box<StoredRow>>,
         lines: Option<Lines>,
@@ -103,6 +106,7 @@ impl Writer {
     ) -> Self {
         Self {
             db,
+            run,
             requests,
             outcomes,
             lines,
@@ -187,6 +191,7 @@ impl Writer {
         if rows.is_empty() {
             return Ok(());
         }
+        rows.iter_mut().for_each(|row| row.run.clone_from(&self.run));
         let started = Instant::now();
         let result = tokio::time::timeout(COMMIT_DEADLINE, chain::append(&self.db, rows)).await;
         let result = result.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)));

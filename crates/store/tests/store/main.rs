@@ -32,6 +32,7 @@ macro_rules! on_both_engines {
 }
 
 mod audit;
+mod audit_proof;
 mod bed;
 mod opening;
 mod postgres;

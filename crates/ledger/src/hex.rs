@@ -3,17 +3,19 @@
 //! Must not know: what was hashed.
 
 /// Length of a SHA-256 value in bytes.
-pub(crate) const LEN: usize = 32;
+pub const LEN: usize = 32;
 
 /// Lower-case hex.
-pub(crate) fn encode(bytes: &[u8; LEN]) -> String {
+#[must_use]
+pub fn encode(bytes: &[u8; LEN]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// The inverse of [`encode`]; `None` for anything that it cannot have written.
-pub(crate) fn decode(text: &str) -> Option<[u8; LEN]> {
+#[must_use]
+pub fn decode(text: &str) -> Option<[u8; LEN]> {
     let nibble = |c: u8| match c {
         b'0'..=b'9' => Some(c - b'0'),
         b'a'..=b'f' => Some(c - b'a' + 10),
