@@ -8,10 +8,11 @@
 //!                                     └────────> policy::PolicySet ─> Decision {allowed, denied, invisible}
 //! ```
 //!
-//! Must not know: HTTP, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
-//! through [`policy::Action`].
+//! Must not know: the hub's HTTP API, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
+//! through [`policy::Action`]. [`oidc`] asks providers over HTTP; nothing else here does.
 
 pub mod authn;
+pub mod oidc;
 pub mod password;
 pub mod policy;
 pub mod principal;

@@ -38,4 +38,5 @@ mod postgres;
 mod process;
 mod registry;
 mod sessions;
+mod sign_in;
 mod users;
