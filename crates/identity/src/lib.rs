@@ -11,10 +11,14 @@
 //! Must not know: HTTP, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
 //! through [`policy::Action`].
 
+pub mod api_key;
 pub mod authn;
+pub mod limit;
 pub mod password;
 pub mod policy;
 pub mod principal;
 mod random;
+pub mod scopes;
+pub mod single_flight;
 pub mod throttle;
 pub mod token;
