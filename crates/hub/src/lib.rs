@@ -16,6 +16,8 @@ pub mod mount;
 pub mod request;
 pub mod roles;
 pub mod routes;
+pub mod sessions;
+pub mod tickets;
 pub mod trail;
 pub mod workers;
 
@@ -54,7 +56,10 @@ use crate::kubectl::{Kubectl, Trust};
 use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
 use crate::request::People;
+use crate::request::limits::Limits;
 use crate::roles::RoleBook;
+use crate::sessions::Sessions;
+use crate::tickets::Tickets;
 use crate::trail::Trail;
 
 /// Life of the hub's own certificate; a new one is made at every start.
@@ -120,6 +125,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let workers = [
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
+        tokio::spawn(workers::note_uses(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
@@ -141,6 +147,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.
 async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
     let store = hub.store.clone();
+    if let Err(error) = hub.sessions.write_uses().await {
+        tracing::warn!(%error, "the last uses of sessions and keys were not written");
+    }
     drop(hub);
     if tokio::time::timeout(std::time::Duration::from_secs(10), audit_writer).await.is_err() {
         tracing::warn!("the audit log did not finish in time");
@@ -204,7 +213,10 @@ async fn assemble(
         ..TransportOptions::default()
     };
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
-    let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles) };
+    let sessions = Arc::new(Sessions::open(&config, &store).await?);
+    let accounts =
+        StoreAccounts { store: store.clone(), roles: Arc::clone(&roles), sessions: Arc::clone(&sessions) };
+    let shared = config.database.driver == "postgres";
     let trust = match (config.tls.enabled, &config.tls.cert_file) {
         (false, _) => Trust::None,
         (true, Some(_)) => Trust::OwnPort,
@@ -214,6 +226,9 @@ async fn assemble(
         trail: Trail::new(audit.clone()),
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
+        sessions,
+        tickets: Tickets::new(shared.then(|| store.clone())),
+        limits: Limits::new(&config.limits),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),

@@ -14,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bootstrap;
 use crate::hub::Hub;
 
+/// How long an API key that has expired stays in its owner's list.
+const EXPIRED_KEY_KEPT_MS: i64 = 30 * 86_400_000;
+
 /// How often the roles file is looked at.
 const ROLES_FILE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,23 @@ pub async fn probe_clusters(hub: Arc<Hub>) {
         tokio::select! {
             () = hub.shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Writes down when sessions and keys were used, and forgets tickets that nobody used in time.
+pub async fn note_uses(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(15);
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = hub.sessions.write_uses().await {
+            tracing::warn!(%error, "uses of sessions and keys could not be written; trying again");
+        }
+        if let Err(error) = hub.tickets.forget(now_ms()).await {
+            tracing::warn!(%error, "old tickets could not be removed; trying again");
         }
     }
 }
@@ -106,6 +126,8 @@ async fn cut_revoked(hub: &Hub) -> anyhow::Result<()> {
 async fn forget(hub: &Hub) -> anyhow::Result<()> {
     let now = now_ms();
     hub.store.forget_sessions(now - hub.config.auth.refresh_expiry.as_ms()).await?;
+    hub.sessions.forget(now).await?;
+    hub.store.forget_api_keys(now - EXPIRED_KEY_KEPT_MS).await?;
     hub.store.forget_enrolment_tokens(now - hub.config.agents.token_expiry.as_ms()).await?;
     hub.store.forget_signing_keys(now - bootstrap::RETIRED_KEY_KEPT_MS).await?;
     Ok(())

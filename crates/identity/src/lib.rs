@@ -11,11 +11,15 @@
 //! Must not know: the hub's HTTP API, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
 //! through [`policy::Action`]. [`oidc`] asks providers over HTTP; nothing else here does.
 
+pub mod api_key;
 pub mod authn;
+pub mod limit;
 pub mod oidc;
 pub mod password;
 pub mod policy;
 pub mod principal;
 mod random;
+pub mod scopes;
+pub mod single_flight;
 pub mod throttle;
 pub mod token;

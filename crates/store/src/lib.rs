@@ -7,7 +7,9 @@
 //! Must not know: HTTP, Kubernetes, how a decision is reached, where its configuration comes from.
 
 mod agents;
+mod api_keys;
 pub mod audit;
+mod browser_sessions;
 mod clusters;
 mod db;
 mod devices;
@@ -20,9 +22,12 @@ mod oauth;
 mod roles;
 pub mod seal;
 mod sessions;
+mod tickets;
 mod users;
 
 pub use agents::{Agent, NewAgent};
+pub use api_keys::{ApiKey, LiveKey, NewApiKey};
+pub use browser_sessions::BrowserSession;
 pub use clusters::{Backend, Cluster};
 pub use db::{DatabaseConfig, Driver};
 pub use devices::{NewDevice, Poll};
@@ -32,7 +37,8 @@ pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
 pub use oauth::{OauthCode, OauthState};
 pub use seal::{Kek, SealError, Sealer};
-pub use sessions::{LiveSession, Rotation};
+pub use sessions::{Device, LiveSession, Rotation, TokenSession};
+pub use tickets::Ticket;
 pub use users::{NewUser, User};
 
 use db::Db;

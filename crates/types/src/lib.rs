@@ -3,6 +3,7 @@
 //!
 //! Must not know: how anything is stored, sent or decided. No I/O here.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod audit;

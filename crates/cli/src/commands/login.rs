@@ -1,6 +1,6 @@
 //! `flotilla login`.
 
-use flotilla_types::api::{LoginRequest, TokenResponse};
+use flotilla_types::api::{LoginRequest, SessionKind, TokenResponse};
 use flotilla_types::name::normalize_email;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -76,7 +76,7 @@ pub(crate) async fn sign_in(
     email: &str,
     password: &SecretString,
 ) -> Result<bool, CliError> {
-    let body = LoginRequest { email: email.to_owned(), password: password.expose_secret().to_owned() };
+    let body = LoginRequest { email: email.to_owned(), password: password.expose_secret().to_owned(), session: SessionKind::Token };
     let call = Call::post(&["auth", "login"]).json(&body)?;
     let answer = during("Signing in", transport.call::<TokenResponse>(&call, None)).await?;
     let must_change = answer.body.password_change_required;

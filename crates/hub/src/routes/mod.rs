@@ -4,6 +4,7 @@
 //! Must not know: how anything is done.
 
 pub mod agents;
+pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod clusters;
@@ -11,6 +12,8 @@ pub mod gateway;
 pub mod meta;
 mod redirect;
 pub mod roles;
+pub mod sessions;
+pub mod tickets;
 pub mod users;
 
 use std::sync::Arc;
@@ -44,7 +47,13 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(auth::logout_everywhere))
         .routes(routes!(auth::change_password))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::get, api_keys::update, api_keys::revoke))
+        .routes(routes!(tickets::create))
         .routes(routes!(meta::whoami))
         .routes(routes!(clusters::list, clusters::create))
         .routes(routes!(clusters::remove))
