@@ -11,6 +11,8 @@ use std::time::Duration;
 use flotilla_settings::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::sign_in::settings;
+
 /// A length of time written as people write it: `30s`, `15m`, `24h`, `7d`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Period(pub Duration);
@@ -139,6 +141,16 @@ pub struct Auth {
     pub first_administrator: String,
     /// Sessions of browsers.
     pub session: Session,
+    /// Sign-in with an OpenID Connect provider.
+    pub oidc: settings::Oidc,
+    /// Sign-in with Google.
+    pub google: settings::Google,
+    /// Sign-in with GitHub.
+    pub github: settings::GitHub,
+    /// Domains of addresses that get an account at their first sign-in elsewhere. Empty: all.
+    pub allowed_domains: Vec<String>,
+    /// Sign-in without any proof, on one machine.
+    pub developer: settings::Developer,
 }
 
 /// Sessions of browsers.
@@ -304,6 +316,11 @@ impl Default for Auth {
             roles_file: None,
             first_administrator: "admin@flotilla.local".to_owned(),
             session: Session::default(),
+            oidc: settings::Oidc::default(),
+            google: settings::Google::default(),
+            github: settings::GitHub::default(),
+            allowed_domains: Vec::new(),
+            developer: settings::Developer::default(),
         }
     }
 }
@@ -369,13 +386,16 @@ impl Default for Log {
 }
 
 /// Environment names of the source documents, beside `FLOTILLA__SECTION__KEY` for every key.
-pub const ENVIRONMENT_ALIASES: &[(&str, &str)] =
-    &[
-        ("DATABASE_DSN", "database.url"),
-        ("DATABASE_DRIVER", "database.driver"),
-        ("SESSION_BACKEND", "auth.session.backend"),
-        ("SESSION_URL", "auth.session.url"),
-    ];
+pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[
+    ("DATABASE_DSN", "database.url"),
+    ("DATABASE_DRIVER", "database.driver"),
+    ("SESSION_BACKEND", "auth.session.backend"),
+    ("SESSION_URL", "auth.session.url"),
+    ("GOOGLE_CLIENT_ID", "auth.google.client_id"),
+    ("GOOGLE_CLIENT_SECRET", "auth.google.client_secret"),
+    ("GITHUB_CLIENT_ID", "auth.github.client_id"),
+    ("GITHUB_CLIENT_SECRET", "auth.github.client_secret"),
+];
 
 impl Config {
     /// Checks what types cannot say.
@@ -403,6 +423,12 @@ impl Config {
             return fail(format!("auth.token_expiry is {}; at least 10s", self.auth.token_expiry));
         }
         self.auth.session.check(&self.database.driver)?;
+        if self.auth.developer.enabled && !self.server.bind.is_loopback() {
+            return fail(format!(
+                "auth.developer.enabled lets anyone in without a proof, and server.bind is {}; switch it off or bind 127.0.0.1",
+                self.server.bind
+            ));
+        }
         if !matches!(self.log.format.as_str(), "text" | "json") {
             return fail(format!("log.format is {:?}; use text or json", self.log.format));
         }

@@ -33,6 +33,7 @@ use crate::metrics::HubMetrics;
 use crate::request::limits::Limits;
 use crate::roles::RoleBook;
 use crate::sessions::Sessions;
+use crate::sign_in::Ways;
 use crate::tickets::Tickets;
 use crate::trail::Trail;
 
@@ -80,6 +81,8 @@ pub struct Hub {
     pub clusters: ClusterBook,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
+    /// Where else people sign in.
+    pub ways: Arc<Ways>,
     /// Cancelled when the hub is asked to stop.
     pub shutdown: CancellationToken,
 }
@@ -141,9 +144,17 @@ pub struct StoreAccounts {
     pub roles: Arc<RoleBook>,
     /// Where browser sessions are kept.
     pub sessions: Arc<Sessions>,
+    /// Adds the roles that groups at a provider give.
+    pub ways: Arc<Ways>,
 }
 
 impl StoreAccounts {
+    /// Roles that somebody has in one session because of the provider that he signed in at.
+    async fn roles_from_provider(&self, session: SessionId) -> Result<Vec<String>, AccountsError> {
+        let found = self.store.groups_of_session(session).await.map_err(accounts_error)?;
+        Ok(found.map(|(provider, groups)| self.ways.roles_of(&provider, &groups)).unwrap_or_default())
+    }
+
     fn owner(&self, user: UserId, email: String, roles: Vec<String>) -> LiveSession {
         LiveSession { user, roles: self.roles.effective(&email, roles), email }
     }
@@ -151,8 +162,9 @@ impl StoreAccounts {
     async fn find_token(&self, id: SessionId) -> Result<Option<LiveSession>, AccountsError> {
         let now = now_ms();
         let session = self.store.live_session(id, now).await.map_err(accounts_error)?;
-        if let Some(session) = session {
+        if let Some(mut session) = session {
             self.sessions.used(Via::Token(id), now);
+            session.roles.extend(self.roles_from_provider(id).await?);
             return Ok(Some(self.owner(session.user, session.email, session.roles)));
         }
         // A token that the hub made for a call of its own in the name of a browser.
@@ -162,9 +174,10 @@ impl StoreAccounts {
     async fn find_browser(&self, by: By<'_, SessionId>) -> Result<Option<LiveBrowserSession>, AccountsError> {
         let now = now_ms();
         let Some(session) = self.sessions.browser(by, now).await.map_err(accounts_error)? else { return Ok(None) };
-        let Some((email, roles)) = self.store.roles_of(session.user).await.map_err(accounts_error)? else {
+        let Some((email, mut roles)) = self.store.roles_of(session.user).await.map_err(accounts_error)? else {
             return Ok(None);
         };
+        roles.extend(self.roles_from_provider(session.id).await?);
         self.sessions.used(Via::Browser(session.id), now);
         let owner = self.owner(session.user, email, roles);
         Ok(Some(LiveBrowserSession { id: session.id, owner, ends_at_ms: session.max_until_ms }))

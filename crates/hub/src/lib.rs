@@ -13,10 +13,12 @@ pub mod listen;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
+pub mod pages;
 pub mod request;
 pub mod roles;
 pub mod routes;
 pub mod sessions;
+pub mod sign_in;
 pub mod tickets;
 pub mod trail;
 pub mod workers;
@@ -59,6 +61,7 @@ use crate::request::People;
 use crate::request::limits::Limits;
 use crate::roles::RoleBook;
 use crate::sessions::Sessions;
+use crate::sign_in::Ways;
 use crate::tickets::Tickets;
 use crate::trail::Trail;
 
@@ -126,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::note_uses(Arc::clone(&hub))),
+        tokio::spawn(sign_in::refresh::follow(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
@@ -214,8 +218,19 @@ async fn assemble(
     };
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
     let sessions = Arc::new(Sessions::open(&config, &store).await?);
-    let accounts =
-        StoreAccounts { store: store.clone(), roles: Arc::clone(&roles), sessions: Arc::clone(&sessions) };
+    let ways = Arc::new(Ways::open(&config)?);
+    if config.auth.developer.enabled {
+        tracing::warn!(
+            email = config.auth.developer.email,
+            "DEVELOPER SIGN-IN IS ON: anyone on this machine gets in without a proof (auth.developer.enabled)"
+        );
+    }
+    let accounts = StoreAccounts {
+        store: store.clone(),
+        roles: Arc::clone(&roles),
+        sessions: Arc::clone(&sessions),
+        ways: Arc::clone(&ways),
+    };
     let shared = config.database.driver == "postgres";
     let trust = match (config.tls.enabled, &config.tls.cert_file) {
         (false, _) => Trust::None,
@@ -227,6 +242,7 @@ async fn assemble(
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
         sessions,
+        ways,
         tickets: Tickets::new(shared.then(|| store.clone())),
         limits: Limits::new(&config.limits),
         metrics: HubMetrics::new(registry),

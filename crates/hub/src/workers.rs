@@ -127,6 +127,7 @@ async fn forget(hub: &Hub) -> anyhow::Result<()> {
     let now = now_ms();
     hub.store.forget_sessions(now - hub.config.auth.refresh_expiry.as_ms()).await?;
     hub.sessions.forget(now).await?;
+    hub.store.forget_sign_ins(now).await?;
     hub.store.forget_api_keys(now - EXPIRED_KEY_KEPT_MS).await?;
     hub.store.forget_enrolment_tokens(now - hub.config.agents.token_expiry.as_ms()).await?;
     hub.store.forget_signing_keys(now - bootstrap::RETIRED_KEY_KEPT_MS).await?;

@@ -233,9 +233,14 @@ impl Store {
         let claimed = on_db!(&self.db, write, pool => {
             sqlx::query(CLAIM).bind(id.to_string()).bind(now_ms).bind(until_ms).execute(pool).await?.rows_affected()
         });
-        if claimed == 0 {
-            return Ok(None);
-        }
+        if claimed == 0 { Ok(None) } else { self.provider_session(id).await }
+    }
+
+    /// A provider's session.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when a token does not open.
+    pub async fn provider_session(&self, id: ProviderSessionId) -> Result<Option<ProviderSession>, StoreError> {
         let row: Option<Row> =
             on_db!(&self.db, read, pool => sqlx::query_as(BY_ID).bind(id.to_string()).fetch_optional(pool).await?);
         row.map(|row| self.opened(row)).transpose()

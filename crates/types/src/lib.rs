@@ -11,5 +11,6 @@ pub mod id;
 pub mod name;
 pub mod policy;
 pub mod problem;
+pub mod sign_in;
 pub mod status;
 pub mod time;

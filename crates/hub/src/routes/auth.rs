@@ -71,7 +71,7 @@ pub async fn login(
 }
 
 /// The account that a password proves, recorded.
-async fn proven(hub: &Hub, context: &RequestContext, email: &str, password: String) -> Answer<User> {
+pub(super) async fn proven(hub: &Hub, context: &RequestContext, email: &str, password: String) -> Answer<User> {
     let email = normalize_email(email).unwrap_or_default();
     if let Err(wait) = hub.throttle.check(&email, context.address) {
         return Err(ApiError::too_many_requests("too many attempts to sign in; wait and try again", wait.0));

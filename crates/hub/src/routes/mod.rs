@@ -8,11 +8,13 @@ pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod clusters;
+pub mod device;
 pub mod gateway;
 pub mod meta;
 mod redirect;
 pub mod roles;
 pub mod sessions;
+pub mod sign_in;
 pub mod tickets;
 pub mod users;
 
@@ -49,6 +51,24 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(auth::logout))
         .routes(routes!(auth::logout_everywhere))
         .routes(routes!(auth::change_password))
+        .routes(routes!(sign_in::config))
+        .routes(routes!(sign_in::page, sign_in::password))
+        .routes(routes!(sign_in::begin))
+        .routes(routes!(sign_in::callback))
+        .routes(routes!(sign_in::google_callback))
+        .routes(routes!(sign_in::github))
+        .routes(routes!(sign_in::github_callback))
+        .routes(routes!(sign_in::authorize))
+        .routes(routes!(sign_in::hand_over_callback))
+        .routes(routes!(sign_in::exchange))
+        .routes(routes!(sign_in::sign_out))
+        .routes(routes!(sign_in::backchannel_logout))
+        .routes(routes!(sign_in::developer))
+        .routes(routes!(sign_in::style))
+        .routes(routes!(device::page, device::begin))
+        .routes(routes!(device::approve))
+        .routes(routes!(device::token))
+        .routes(routes!(device::command_line, device::approve_command_line))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
         .routes(routes!(api_keys::list, api_keys::create))
