@@ -64,11 +64,7 @@ pub(crate) fn shows_something(parts: &Parts, hub: &Hub) -> bool {
 ///
 /// # Errors
 /// Why nobody does, already counted against the address.
-pub(crate) async fn by_bearer(
-    hub: &Hub,
-    headers: &HeaderMap,
-    context: &RequestContext,
-) -> Result<Principal, Refused> {
+pub(crate) async fn by_bearer(hub: &Hub, headers: &HeaderMap, context: &RequestContext) -> Result<Principal, Refused> {
     let token = only_bearer(headers)?.ok_or(Refused::Nothing)?;
     hub.authenticator.authenticate(token).await.map_err(|error| counted(hub, context, error))
 }
@@ -98,9 +94,8 @@ pub(crate) async fn by_any(hub: &Hub, parts: &Parts, context: &RequestContext) -
 
 async fn by_ticket(hub: &Hub, parts: &Parts, ticket: &str) -> Result<Principal, AuthnError> {
     let redeemed = hub.tickets.redeem(ticket, parts.uri.path(), now_ms()).await;
-    let via = redeemed.map_err(|error| {
-        AuthnError::Unavailable(flotilla_identity::authn::AccountsError(Box::new(error)))
-    })?;
+    let via =
+        redeemed.map_err(|error| AuthnError::Unavailable(flotilla_identity::authn::AccountsError(Box::new(error))))?;
     // Its owner may have signed out meanwhile.
     hub.authenticator.resolve(via.unwrap_or(Via::System)).await
 }
@@ -150,11 +145,9 @@ impl From<Refused> for ApiError {
             Refused::Nothing => Self::unauthenticated(
                 "this needs a session cookie, a bearer token or an API key; sign in at /auth/login or with: flotilla login",
             ),
-            Refused::Malformed(detail) => Self::new(
-                StatusCode::UNAUTHORIZED,
-                flotilla_types::problem::Code::Unauthenticated,
-                detail,
-            ),
+            Refused::Malformed(detail) => {
+                Self::new(StatusCode::UNAUTHORIZED, flotilla_types::problem::Code::Unauthenticated, detail)
+            }
             Refused::Authn(AuthnError::Unavailable(cause)) => Self::internal(&cause),
             Refused::Authn(error) => Self::unauthenticated(sign_in_again(&error)),
             Refused::Other(error) => error,

@@ -192,9 +192,24 @@ mod tests {
             assert_eq!(local_target(good), Some(good));
         }
         for bad in [
-            "", "clusters", "//evil.example", "/\\evil.example", "\\\\evil", "https://evil.example", "/%2f/evil.example",
-            "/%2Fevil", "/a//b", "/a/../..//evil", "/\tevil", "/\n/evil", "/k8s/clusters/dev/x", "/ /evil", "javascript:alert(1)",
-            "/%5cevil", "/./k8s/x", "/e\u{301}",
+            "",
+            "clusters",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "https://evil.example",
+            "/%2f/evil.example",
+            "/%2Fevil",
+            "/a//b",
+            "/a/../..//evil",
+            "/\tevil",
+            "/\n/evil",
+            "/k8s/clusters/dev/x",
+            "/ /evil",
+            "javascript:alert(1)",
+            "/%5cevil",
+            "/./k8s/x",
+            "/e\u{301}",
         ] {
             assert_eq!(local_target(bad), None, "{bad:?}");
         }

@@ -31,10 +31,10 @@ use std::time::Instant;
 use axum::Router;
 use axum::response::Response;
 use flotilla_cluster::Body;
+use flotilla_tunnel::upgrade;
 use flotilla_types::id::RequestId;
 use flotilla_types::problem::Code;
 use futures_util::FutureExt;
-use flotilla_tunnel::upgrade;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use tower::ServiceExt;
 

@@ -34,7 +34,8 @@ impl Kept {
     }
 
     fn remove_where(&mut self, gone: impl Fn(&BrowserSession) -> bool) -> Vec<SessionId> {
-        let ids: Vec<_> = self.sessions.values().map(|(_, one)| one).filter(|one| gone(one)).map(|one| one.id).collect();
+        let ids: Vec<_> =
+            self.sessions.values().map(|(_, one)| one).filter(|one| gone(one)).map(|one| one.id).collect();
         ids.into_iter().filter(|id| self.remove(*id)).collect()
     }
 }
