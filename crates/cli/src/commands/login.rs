@@ -73,7 +73,7 @@ enum Way {
 /// # Errors
 /// Exit code 2 when something is missing and nobody can be asked, 3 when the hub refuses.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let hub = which_hub(context, args.hub)?;
+    let hub = which_hub(context, args.hub.clone())?;
     let remembered = context.store.entry(&hub)?.ca;
     let asked = asked_way(&args);
     if asked != Some(Way::Password) {
