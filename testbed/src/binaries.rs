@@ -141,7 +141,7 @@ pub fn build_go_module(name: &'static str, source: &Path, progress: &mut dyn FnM
         .ensure(&default_cache()?, progress)
 }
 
-fn default_cache() -> Result<PathBuf> {
+pub(crate) fn default_cache() -> Result<PathBuf> {
     let base = etcetera::choose_base_strategy().context("find the user's cache folder")?;
     Ok(base.cache_dir().join("flotilla").join("testbed"))
 }

@@ -166,7 +166,7 @@ fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn lock(path: &Path, name: &str, progress: &mut dyn FnMut(&str)) -> Result<File> {
+pub(crate) fn lock(path: &Path, name: &str, progress: &mut dyn FnMut(&str)) -> Result<File> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     if file.try_lock().is_err() {
         progress(&format!("{name}: waiting for another build of it to end"));

@@ -22,6 +22,7 @@ mod binaries;
 mod components;
 mod control_plane;
 mod golang;
+mod keycloak;
 mod kubeconfig;
 mod kwok;
 mod metrics_server;
@@ -33,8 +34,10 @@ mod process;
 pub mod reserve;
 mod state;
 
+use binaries::default_cache;
 pub use binaries::{Binaries, Tools, build_go_module};
 pub use control_plane::{ControlPlane, Options};
+pub use keycloak::{KEYCLOAK_ADMIN, Keycloak};
 pub use kwok::{Kwok, KwokOptions};
 pub use metrics_server::MetricsServer;
 pub use node::{Node, install_prerequisites};

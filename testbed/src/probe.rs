@@ -64,6 +64,17 @@ impl Probe {
     }
 }
 
+/// The status code of `GET path` over plain HTTP on loopback.
+pub(crate) fn get_plain(port: u16, path: &str) -> Result<u16> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    parse(&String::from_utf8_lossy(&answer)).map(|(status, _)| status)
+}
+
 fn parse(answer: &str) -> Result<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its headers")?;
     let status = head.split(' ').nth(1).context("an answer without a status line")?;

@@ -8,3 +8,4 @@ mod fixture;
 mod mounting;
 mod section_a;
 mod section_a_grpc;
+mod sign_in;

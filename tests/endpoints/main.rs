@@ -40,6 +40,27 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("post", "/auth/refresh", OwnProof),
     ("post", "/auth/logout", SignedIn),
     ("post", "/auth/password", SignedIn),
+    ("get", "/auth/config", Open),
+    ("get", "/login", Open),
+    ("post", "/login", OwnProof),
+    ("get", "/auth/login", Open),
+    ("get", "/auth/callback", OwnProof),
+    ("get", "/oauth2/callback", OwnProof),
+    ("get", "/auth/github", Open),
+    ("get", "/auth/github/callback", OwnProof),
+    ("get", "/auth/oauth/{provider}/authorize", Open),
+    ("get", "/auth/oauth/{provider}/callback", OwnProof),
+    ("post", "/auth/oauth/exchange", OwnProof),
+    ("post", "/logout", Open),
+    ("post", "/auth/backchannel-logout", OwnProof),
+    ("post", "/dev/login", Open),
+    ("get", "/auth/style.css", Open),
+    ("get", "/auth/device", Open),
+    ("post", "/auth/device", Open),
+    ("post", "/auth/device/approve", SignedIn),
+    ("post", "/auth/device/token", OwnProof),
+    ("get", "/auth/cli", OwnProof),
+    ("post", "/auth/cli", SignedIn),
     ("get", "/api/whoami", SignedIn),
     ("get", "/api/clusters", SignedIn),
     ("post", "/api/clusters", Administrator),
@@ -110,12 +131,15 @@ fn filled(path: &str) -> String {
     path.replace("{id}", "00000000-0000-7000-8000-000000000000")
         .replace("{name}", "nothing")
         .replace("{cluster}", "nothing")
+        .replace("{provider}", "nothing")
 }
 
 /// A body that is well-formed for its route, so that what is tested is the right to call it.
 fn body(method: &str, path: &str) -> Option<Value> {
     match (method, path) {
         ("post", "/auth/login") => Some(json!({"email": "nobody@example.com", "password": "not the password"})),
+        ("post", "/auth/oauth/exchange") => Some(json!({"code": "nothing"})),
+        ("post", "/auth/device/token") => Some(json!({"device_code": "nothing"})),
         ("post", "/auth/refresh") => Some(json!({"refresh_token": "nothing"})),
         ("post", "/auth/password") => Some(json!({"current": "x", "new": "y"})),
         ("post", "/api/clusters") => Some(json!({"name": "nothing", "kubeconfig": ""})),
@@ -156,7 +180,7 @@ async fn nobody_somebody_administrator() -> Result<()> {
             }
         }
         // Logging out ends the token that the other routes still need; it is visited on its own below.
-        if *path == "/auth/logout" {
+        if ["/auth/logout", "/logout"].contains(path) {
             continue;
         }
         let (status, problem) = visit(&fixture, method, path, Some(&somebody)).await?;

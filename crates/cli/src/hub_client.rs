@@ -9,6 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use flotilla_types::problem::{Code, Problem};
+use flotilla_types::sign_in::DeviceError;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, LOCATION};
 use reqwest::{Certificate, Client, Method, Response, StatusCode, redirect};
@@ -384,7 +385,9 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError {
         },
         None => CallError::Refused {
             status,
-            detail: format!("the hub answered {status}"),
+            // The token endpoint answers as OAuth does (RFC 6749 section 5.2).
+            detail: serde_json::from_slice(body)
+                .map_or_else(|_| format!("the hub answered {status}"), |DeviceError { error }| error),
             code: None,
             request_id,
             retry_after,

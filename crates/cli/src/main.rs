@@ -19,6 +19,7 @@ mod kubeconfig;
 mod kubectl;
 mod output;
 mod session;
+mod sign_in;
 mod terminal;
 mod trust;
 

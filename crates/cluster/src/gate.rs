@@ -164,7 +164,7 @@ impl Gate {
         context: &RequestContext,
     ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
         let policy = self.policy.load();
-        let rule = match policy.decide(principal.roles(), &action(&request.cluster().name, request.info())) {
+        let rule = match principal.may(&policy, &action(&request.cluster().name, request.info())) {
             Decision::Allowed { rule } => rule,
             Decision::Denied { reason } => return Err(self.deny(principal, &request, context, Some(reason))),
             Decision::Invisible => return Err(self.deny(principal, &request, context, None)),

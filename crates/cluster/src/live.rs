@@ -132,10 +132,10 @@ impl LiveStream {
         self.about.recording
     }
 
-    /// Whether a holder of `roles` may still have it open.
+    /// Whether this caller may (still) have it open.
     #[must_use]
-    pub fn is_allowed(&self, policy: &PolicySet, roles: &[String]) -> bool {
-        policy.decide(roles, &action(&self.about.cluster, &self.about.info)).is_allowed()
+    pub fn is_allowed(&self, policy: &PolicySet, caller: &Principal) -> bool {
+        caller.may(policy, &action(&self.about.cluster, &self.about.info)).is_allowed()
     }
 
     /// Ends it. Whether it was not cut before.

@@ -62,6 +62,18 @@ impl StatusError {
         Self::new(401, "Unauthorized", message)
     }
 
+    /// 403: known, but refused before a cluster was asked.
+    #[must_use]
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(403, "Forbidden", message)
+    }
+
+    /// 429: come back after so many seconds.
+    #[must_use]
+    pub fn too_many_requests(message: impl Into<String>, seconds: u64) -> Self {
+        Self::new(429, "TooManyRequests", message).again_after(Duration::from_secs(seconds))
+    }
+
     /// 404: there is no such cluster, or it is not the caller's to see.
     #[must_use]
     pub fn unknown_cluster(name: &str) -> Self {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use flotilla_settings::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::sign_in::settings;
+
 /// A length of time written as people write it: `30s`, `15m`, `24h`, `7d`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Period(pub Duration);
@@ -77,6 +79,8 @@ pub struct Config {
     pub recordings: Recordings,
     /// The path to the clusters.
     pub gateway: Gateway,
+    /// How many requests the hub takes.
+    pub limits: Limits,
     /// Enrolment of agents.
     pub agents: Agents,
     /// Clusters that the hub reaches directly, beside those registered through the API.
@@ -140,6 +144,54 @@ pub struct Auth {
     pub roles_file: Option<PathBuf>,
     /// Account of the first administrator.
     pub first_administrator: String,
+    /// Sessions of browsers.
+    pub session: Session,
+    /// Sign-in with an OpenID Connect provider.
+    pub oidc: settings::Oidc,
+    /// Sign-in with Google.
+    pub google: settings::Google,
+    /// Sign-in with GitHub.
+    pub github: settings::GitHub,
+    /// Domains of addresses that get an account at their first sign-in elsewhere. Empty: all.
+    pub allowed_domains: Vec<String>,
+    /// Sign-in without any proof, on one machine.
+    pub developer: settings::Developer,
+}
+
+/// Sessions of browsers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    /// Where they are kept: `database` (the hub's own), `postgres` (another one), `redis` or `memory`.
+    pub backend: String,
+    /// `postgres://...` or `redis://...`, for these.
+    pub url: Option<Secret>,
+    /// A session that nobody uses for so long ends.
+    pub idle: Period,
+    /// A session ends after this time, used or not.
+    pub expiry: Period,
+}
+
+/// How many requests the hub takes, per second and at once. More are answered 429 with `Retry-After`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// From one address (IPv6: one /64) without a proof that holds.
+    pub address: Rate,
+    /// From one person to the hub's API.
+    pub principal: Rate,
+    /// From one person to clusters.
+    pub gateway: Rate,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests per second over time; 0 limits nothing.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
 }
 
 /// The certificate that people's clients see.
@@ -282,6 +334,7 @@ impl Default for Config {
             audit: Audit::default(),
             recordings: Recordings::default(),
             gateway: Gateway::default(),
+            limits: Limits::default(),
             agents: Agents::default(),
             clusters: Vec::new(),
             log: Log::default(),
@@ -322,6 +375,33 @@ impl Default for Auth {
             key_rotation: Period::secs(30 * 86_400),
             roles_file: None,
             first_administrator: "admin@flotilla.local".to_owned(),
+            session: Session::default(),
+            oidc: settings::Oidc::default(),
+            google: settings::Google::default(),
+            github: settings::GitHub::default(),
+            allowed_domains: Vec::new(),
+            developer: settings::Developer::default(),
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            backend: "database".to_owned(),
+            url: None,
+            idle: Period::secs(12 * 3600),
+            expiry: Period::secs(7 * 86_400),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            address: Rate { per_second: 50, burst: 500 },
+            principal: Rate { per_second: 100, burst: 1000 },
+            gateway: Rate { per_second: 2000, burst: 10_000 },
         }
     }
 }
@@ -374,8 +454,16 @@ impl Default for Log {
 }
 
 /// Environment names of the source documents, beside `FLOTILLA__SECTION__KEY` for every key.
-pub const ENVIRONMENT_ALIASES: &[(&str, &str)] =
-    &[("DATABASE_DSN", "database.url"), ("DATABASE_DRIVER", "database.driver")];
+pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[
+    ("DATABASE_DSN", "database.url"),
+    ("DATABASE_DRIVER", "database.driver"),
+    ("SESSION_BACKEND", "auth.session.backend"),
+    ("SESSION_URL", "auth.session.url"),
+    ("GOOGLE_CLIENT_ID", "auth.google.client_id"),
+    ("GOOGLE_CLIENT_SECRET", "auth.google.client_secret"),
+    ("GITHUB_CLIENT_ID", "auth.github.client_id"),
+    ("GITHUB_CLIENT_SECRET", "auth.github.client_secret"),
+];
 
 impl Config {
     /// Checks what types cannot say.
@@ -404,6 +492,13 @@ impl Config {
         }
         if self.recordings.max_total_mib > 1 << 40 || self.recordings.max_size_mib > 1 << 40 {
             return fail("recordings.max_total_mib and .max_size_mib are in MiB; at most 1099511627776".into());
+        }
+        self.auth.session.check(&self.database.driver)?;
+        if self.auth.developer.enabled && !self.server.bind.is_loopback() {
+            return fail(format!(
+                "auth.developer.enabled lets anyone in without a proof, and server.bind is {}; switch it off or bind 127.0.0.1",
+                self.server.bind
+            ));
         }
         if !matches!(self.log.format.as_str(), "text" | "json") {
             return fail(format!("log.format is {:?}; use text or json", self.log.format));
@@ -449,6 +544,41 @@ impl Audit {
             );
             crate::sinks::Destination::parse(sink)?;
         }
+        Ok(())
+    }
+}
+
+impl Session {
+    fn check(&self, driver: &str) -> anyhow::Result<()> {
+        let wanted = match (self.backend.as_str(), driver) {
+            ("database" | "memory", _) | ("postgres", "postgres") if self.url.is_none() => None,
+            ("database" | "memory", _) => {
+                anyhow::bail!("auth.session.url is for auth.session.backend postgres or redis; leave it out")
+            }
+            ("postgres", _) => Some(["postgres://", "postgresql://"]),
+            ("redis", _) => Some(["redis://", "rediss://"]),
+            (other, _) => anyhow::bail!("auth.session.backend is {other:?}; use database, postgres, redis or memory"),
+        };
+        let fits = |url: &Secret, schemes: [&str; 2]| schemes.iter().any(|scheme| url.expose().starts_with(scheme));
+        if let Some(schemes) = wanted
+            && !self.url.as_ref().is_some_and(|url| fits(url, schemes))
+        {
+            anyhow::bail!(
+                "auth.session.url is missing or of another kind; with auth.session.backend {} give {}...",
+                self.backend,
+                schemes[0]
+            );
+        }
+        anyhow::ensure!(
+            self.idle.0 >= Duration::from_secs(60),
+            "auth.session.idle is {}; at least 1m, or people are signed out while they read",
+            self.idle
+        );
+        anyhow::ensure!(
+            self.expiry.0 <= Duration::from_secs(90 * 86_400) && self.expiry.0 >= self.idle.0,
+            "auth.session.expiry is {}; at least auth.session.idle and at most 90d",
+            self.expiry
+        );
         Ok(())
     }
 }

@@ -10,8 +10,11 @@ use flotilla_cluster::backends::Backends;
 use flotilla_cluster::gate::Gate;
 use flotilla_cluster::request::ClusterRef;
 use flotilla_cluster::transport::Transport;
-use flotilla_identity::authn::{Accounts, AccountsError, Authenticator, LiveSession};
+use flotilla_identity::authn::{
+    Accounts, AccountsError, Authenticator, By, LiveApiKey, LiveBrowserSession, LiveSession,
+};
 use flotilla_identity::policy::PolicySet;
+use flotilla_identity::principal::Via;
 use flotilla_identity::throttle::LoginThrottle;
 use flotilla_identity::token::KeyRing;
 use flotilla_store::audit::AuditLog;
@@ -19,7 +22,7 @@ use flotilla_store::{Store, StoreError};
 use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
-use flotilla_types::id::SessionId;
+use flotilla_types::id::{ApiKeyId, SessionId, UserId};
 use flotilla_types::time::now_ms;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +32,11 @@ use crate::kubectl::Kubectl;
 use crate::listen::agents::Door;
 use crate::metrics::HubMetrics;
 use crate::recorder::Library;
+use crate::request::limits::Limits;
 use crate::roles::RoleBook;
+use crate::sessions::Sessions;
+use crate::sign_in::Ways;
+use crate::tickets::Tickets;
 use crate::trail::Trail;
 
 /// Everything that a request may need.
@@ -66,6 +73,12 @@ pub struct Hub {
     pub door: Door,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
+    /// Sign-ins of browsers and command lines.
+    pub sessions: Arc<Sessions>,
+    /// One-use tickets.
+    pub tickets: Tickets,
+    /// How many requests it takes.
+    pub limits: Limits,
     /// Counters.
     pub metrics: HubMetrics,
     /// The registry of clusters, in memory.
@@ -74,6 +87,8 @@ pub struct Hub {
     pub library: Library,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
+    /// Where else people sign in.
+    pub ways: Arc<Ways>,
     /// Cancelled when the hub is asked to stop: it is no longer ready, but still takes requests.
     pub stopping: CancellationToken,
     /// Cancelled when it takes no more requests.
@@ -135,6 +150,62 @@ pub struct StoreAccounts {
     pub store: Store,
     /// Adds the roles of the roles file.
     pub roles: Arc<RoleBook>,
+    /// Where browser sessions are kept.
+    pub sessions: Arc<Sessions>,
+    /// Adds the roles that groups at a provider give.
+    pub ways: Arc<Ways>,
+}
+
+impl StoreAccounts {
+    /// Roles that somebody has in one session because of the provider that he signed in at.
+    async fn roles_from_provider(&self, session: SessionId) -> Result<Vec<String>, AccountsError> {
+        let found = self.store.groups_of_session(session).await.map_err(accounts_error)?;
+        Ok(found.map(|(provider, groups)| self.ways.roles_of(&provider, &groups)).unwrap_or_default())
+    }
+
+    fn owner(&self, user: UserId, email: String, roles: Vec<String>) -> LiveSession {
+        LiveSession { user, roles: self.roles.effective(&email, roles), email }
+    }
+
+    async fn find_token(&self, id: SessionId) -> Result<Option<LiveSession>, AccountsError> {
+        let now = now_ms();
+        let session = self.store.live_session(id, now).await.map_err(accounts_error)?;
+        if let Some(mut session) = session {
+            self.sessions.used(Via::Token(id), now);
+            session.roles.extend(self.roles_from_provider(id).await?);
+            return Ok(Some(self.owner(session.user, session.email, session.roles)));
+        }
+        // A token that the hub made for a call of its own in the name of a browser.
+        Ok(self.find_browser(By::Id(id)).await?.map(|live| live.owner))
+    }
+
+    async fn find_browser(&self, by: By<'_, SessionId>) -> Result<Option<LiveBrowserSession>, AccountsError> {
+        let now = now_ms();
+        let Some(session) = self.sessions.browser(by, now).await.map_err(accounts_error)? else { return Ok(None) };
+        let Some((email, mut roles)) = self.store.roles_of(session.user).await.map_err(accounts_error)? else {
+            return Ok(None);
+        };
+        roles.extend(self.roles_from_provider(session.id).await?);
+        self.sessions.used(Via::Browser(session.id), now);
+        let owner = self.owner(session.user, email, roles);
+        Ok(Some(LiveBrowserSession { id: session.id, owner, ends_at_ms: session.max_until_ms }))
+    }
+
+    async fn find_key(&self, by: By<'_, ApiKeyId>) -> Result<Option<LiveApiKey>, AccountsError> {
+        let now = now_ms();
+        let found = match by {
+            By::Hash(hash) => self.store.live_api_key_by_hash(hash, now).await,
+            By::Id(id) => self.store.live_api_key(id, now).await,
+        };
+        let Some(live) = found.map_err(accounts_error)? else { return Ok(None) };
+        self.sessions.used(Via::Key(live.key.id), now);
+        let owner = self.owner(live.key.user, live.email, live.roles);
+        Ok(Some(LiveApiKey { id: live.key.id, owner, scopes: live.key.scopes, ends_at_ms: live.key.expires_at_ms }))
+    }
+}
+
+fn accounts_error(error: impl std::error::Error + Send + Sync + 'static) -> AccountsError {
+    AccountsError(Box::new(error))
 }
 
 impl Accounts for StoreAccounts {
@@ -142,14 +213,20 @@ impl Accounts for StoreAccounts {
         &self,
         id: SessionId,
     ) -> futures_util::future::BoxFuture<'_, Result<Option<LiveSession>, AccountsError>> {
-        Box::pin(async move {
-            let session =
-                self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(Box::new(error)))?;
-            Ok(session.map(|session| LiveSession {
-                user: session.user,
-                roles: self.roles.effective(&session.email, session.roles),
-                email: session.email,
-            }))
-        })
+        Box::pin(self.find_token(id))
+    }
+
+    fn browser_session<'a>(
+        &'a self,
+        by: By<'a, SessionId>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Option<LiveBrowserSession>, AccountsError>> {
+        Box::pin(self.find_browser(by))
+    }
+
+    fn api_key<'a>(
+        &'a self,
+        by: By<'a, ApiKeyId>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Option<LiveApiKey>, AccountsError>> {
+        Box::pin(self.find_key(by))
     }
 }

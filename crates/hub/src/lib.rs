@@ -15,11 +15,15 @@ pub mod listen;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
+pub mod pages;
 pub mod recorder;
 pub mod request;
 pub mod roles;
 pub mod routes;
+pub mod sessions;
+pub mod sign_in;
 pub mod sinks;
+pub mod tickets;
 pub mod trail;
 pub mod workers;
 
@@ -61,7 +65,11 @@ use crate::listen::people::CurrentTls;
 use crate::metrics::HubMetrics;
 use crate::recorder::Library;
 use crate::request::People;
+use crate::request::limits::Limits;
 use crate::roles::RoleBook;
+use crate::sessions::Sessions;
+use crate::sign_in::Ways;
+use crate::tickets::Tickets;
 use crate::trail::Trail;
 
 /// Life of the hub's own certificate; a new one is made at every start.
@@ -127,6 +135,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let workers = [
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
+        tokio::spawn(workers::note_uses(Arc::clone(&hub))),
+        tokio::spawn(sign_in::refresh::follow(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
@@ -177,6 +187,9 @@ pub async fn verify_audit(
 /// Lets the audit log write what it still has (it ends with its last handle), then closes the database.
 async fn stop(hub: Arc<Hub>, audit_writer: tokio::task::JoinHandle<()>) {
     let (store, library) = (hub.store.clone(), hub.library.clone());
+    if let Err(error) = hub.sessions.write_uses().await {
+        tracing::warn!(%error, "the last uses of sessions and keys were not written");
+    }
     drop(hub);
     if tokio::time::timeout(std::time::Duration::from_secs(10), library.close()).await.is_err() {
         tracing::warn!("recordings were not finished in time; they will count as incomplete");
@@ -256,7 +269,21 @@ async fn assemble(
         ..TransportOptions::default()
     };
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
-    let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles) };
+    let sessions = Arc::new(Sessions::open(&config, &store).await?);
+    let ways = Arc::new(Ways::open(&config)?);
+    if config.auth.developer.enabled {
+        tracing::warn!(
+            email = config.auth.developer.email,
+            "DEVELOPER SIGN-IN IS ON: anyone on this machine gets in without a proof (auth.developer.enabled)"
+        );
+    }
+    let accounts = StoreAccounts {
+        store: store.clone(),
+        roles: Arc::clone(&roles),
+        sessions: Arc::clone(&sessions),
+        ways: Arc::clone(&ways),
+    };
+    let shared = config.database.driver == "postgres";
     let trust = match (config.tls.enabled, &config.tls.cert_file) {
         (false, _) => Trust::None,
         (true, Some(_)) => Trust::OwnPort,
@@ -269,6 +296,10 @@ async fn assemble(
         trail: Trail::new(audit.clone()),
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
         throttle: LoginThrottle::new(),
+        sessions,
+        ways,
+        tickets: Tickets::new(shared.then(|| store.clone())),
+        limits: Limits::new(&config.limits),
         metrics: HubMetrics::new(registry),
         clusters: ClusterBook::default(),
         library,

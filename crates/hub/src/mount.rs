@@ -14,6 +14,9 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
     if let Some(rest) = strip(path, "/api/v1") {
         return canonical_api(rest);
     }
+    if matches!(path, "/api/auth/whoami" | "/auth/whoami") {
+        return Cow::Borrowed("/api/whoami");
+    }
     if let Some(rest) = strip(path, "/api/auth") {
         return Cow::Owned(format!("/auth{rest}"));
     }
@@ -48,6 +51,7 @@ mod tests {
             ("/api/workflows", "/api/workflows"),
             ("/v1/api/workflows", "/api/workflows"),
             ("/auth/login", "/auth/login"),
+            ("/api/auth/whoami", "/api/whoami"),
             ("/v1/auth/login", "/auth/login"),
             ("/api/auth/login", "/auth/login"),
             ("/v1/api/auth/login", "/auth/login"),

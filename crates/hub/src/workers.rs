@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flotilla_identity::authn::AuthnError;
 use flotilla_types::audit::{Outcome, Verb};
 use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::time::now_ms;
@@ -17,6 +18,9 @@ use crate::hub::Hub;
 use crate::request::RequestContext;
 use crate::trail::Entry;
 use crate::{bootstrap, keeper};
+
+/// How long an API key that has expired stays in its owner's list.
+const EXPIRED_KEY_KEPT_MS: i64 = 30 * 86_400_000;
 
 /// How often the roles file is looked at.
 const ROLES_FILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,22 +85,23 @@ pub async fn enforce_rights(hub: Arc<Hub>) {
 }
 
 async fn cut_withdrawn(hub: &Hub) {
-    let mut sessions = HashMap::new();
+    let mut callers = HashMap::new();
     for stream in hub.transport.live().all() {
-        let Some(id) = stream.principal().session() else { continue };
-        if let hash_map::Entry::Vacant(unknown) = sessions.entry(id) {
-            match hub.authenticator.live_session(id).await {
-                Ok(session) => unknown.insert(session),
-                Err(error) => {
+        let via = stream.principal().via();
+        if let hash_map::Entry::Vacant(unknown) = callers.entry(via) {
+            match hub.authenticator.resolve(via).await {
+                Ok(caller) => unknown.insert(Some(caller)),
+                Err(AuthnError::Unavailable(error)) => {
                     // Nobody can be cut for what is not known; new requests are refused meanwhile.
                     tracing::warn!(%error, "open streams could not be checked; trying again");
                     return;
                 }
+                Err(_) => unknown.insert(None),
             };
         }
-        let reason = match sessions.get(&id).and_then(Option::as_ref) {
+        let reason = match callers.get(&via).and_then(Option::as_ref) {
             None => "the session has ended",
-            Some(session) if stream.is_allowed(&hub.policy.load(), &session.roles) => continue,
+            Some(caller) if stream.is_allowed(&hub.policy.load(), caller) => continue,
             Some(_) => "the right to it was withdrawn",
         };
         if stream.cut(reason) {
@@ -113,6 +118,23 @@ pub async fn probe_clusters(hub: Arc<Hub>) {
         tokio::select! {
             () = hub.shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Writes down when sessions and keys were used, and forgets tickets that nobody used in time.
+pub async fn note_uses(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(15);
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = hub.sessions.write_uses().await {
+            tracing::warn!(%error, "uses of sessions and keys could not be written; trying again");
+        }
+        if let Err(error) = hub.tickets.forget(now_ms()).await {
+            tracing::warn!(%error, "old tickets could not be removed; trying again");
         }
     }
 }
@@ -178,6 +200,9 @@ async fn cut_revoked(hub: &Hub) -> anyhow::Result<()> {
 async fn forget(hub: &Hub) -> anyhow::Result<()> {
     let now = now_ms();
     hub.store.forget_sessions(now - hub.config.auth.refresh_expiry.as_ms()).await?;
+    hub.sessions.forget(now).await?;
+    hub.store.forget_sign_ins(now).await?;
+    hub.store.forget_api_keys(now - EXPIRED_KEY_KEPT_MS).await?;
     hub.store.forget_enrolment_tokens(now - hub.config.agents.token_expiry.as_ms()).await?;
     hub.store.forget_signing_keys(now - bootstrap::RETIRED_KEY_KEPT_MS).await?;
     Ok(())

@@ -8,13 +8,18 @@
 //!                                     └────────> policy::PolicySet ─> Decision {allowed, denied, invisible}
 //! ```
 //!
-//! Must not know: HTTP, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
-//! through [`policy::Action`].
+//! Must not know: the hub's HTTP API, SQL, the tunnel. The database is seen through [`authn::Accounts`], a request
+//! through [`policy::Action`]. [`oidc`] asks providers over HTTP; nothing else here does.
 
+pub mod api_key;
 pub mod authn;
+pub mod limit;
+pub mod oidc;
 pub mod password;
 pub mod policy;
 pub mod principal;
 mod random;
+pub mod scopes;
+pub mod single_flight;
 pub mod throttle;
 pub mod token;

@@ -5,8 +5,24 @@
 
 use std::sync::Arc;
 
-use flotilla_types::id::{SessionId, UserId};
+use flotilla_types::id::{ApiKeyId, SessionId, UserId};
 use uuid::Uuid;
+
+use crate::policy::{Action, Decision, PolicySet};
+use crate::scopes::Scopes;
+
+/// By what the caller proved who he is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// An access token of this session (command line, kubectl).
+    Token(SessionId),
+    /// The cookie of this session.
+    Browser(SessionId),
+    /// A key that he made for a program.
+    Key(ApiKeyId),
+    /// Nothing: it is the hub itself.
+    System,
+}
 
 /// A caller whose identity was checked. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +32,14 @@ pub struct Principal(Arc<Inner>);
 struct Inner {
     user: UserId,
     email: String,
-    session: Option<SessionId>,
+    via: Via,
     roles: Vec<String>,
+    scopes: Option<Scopes>,
 }
 
 impl Principal {
-    pub(crate) fn new(user: UserId, email: String, session: SessionId, roles: Vec<String>) -> Self {
-        Self(Arc::new(Inner { user, email, session: Some(session), roles }))
+    pub(crate) fn new(user: UserId, email: String, via: Via, roles: Vec<String>, scopes: Option<Scopes>) -> Self {
+        Self(Arc::new(Inner { user, email, via, roles, scopes }))
     }
 
     /// The hub itself, in a job that nobody asked for (`retention`, `health`). It has no roles, so
@@ -31,7 +48,7 @@ impl Principal {
     #[must_use]
     pub fn system(job: &str) -> Self {
         let email = format!("flotilla:system:{job}");
-        Self(Arc::new(Inner { user: UserId(Uuid::nil()), email, session: None, roles: Vec::new() }))
+        Self::new(UserId(Uuid::nil()), email, Via::System, Vec::new(), None)
     }
 
     /// The account's address, which is also the user name in every cluster.
@@ -46,17 +63,48 @@ impl Principal {
         self.0.user
     }
 
-    /// The sign-in that the caller's token belongs to.
+    /// By what he proved it.
+    #[must_use]
+    pub fn via(&self) -> Via {
+        self.0.via
+    }
+
+    /// The sign-in that the caller's token or cookie belongs to; a key belongs to none.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
-        self.0.session
+        match self.0.via {
+            Via::Token(session) | Via::Browser(session) => Some(session),
+            Via::Key(_) | Via::System => None,
+        }
     }
 
     /// Names of the roles held, as they were when the session was last read (at most
-    /// [`crate::authn::CACHED_FOR`] ago).
+    /// [`crate::authn::CACHED_FOR`] ago). A key's scopes may narrow them: decide with [`Principal::may`].
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.0.roles
+    }
+
+    /// What narrows the roles: the scopes of a key.
+    #[must_use]
+    pub fn scopes(&self) -> Option<&Scopes> {
+        self.0.scopes.as_ref()
+    }
+
+    /// Decides one call: the roles must allow it, and the scopes, if any, must not exclude it.
+    #[must_use]
+    pub fn may(&self, policy: &PolicySet, action: &Action<'_>) -> Decision {
+        let decision = policy.decide(self.roles(), action);
+        match self.scopes() {
+            Some(scopes) if decision.is_allowed() => scopes.narrow(decision, action),
+            _ => decision,
+        }
+    }
+
+    /// Whether the caller may know that the cluster exists.
+    #[must_use]
+    pub fn sees(&self, policy: &PolicySet, cluster: &str) -> bool {
+        policy.sees_cluster(self.roles(), cluster) && self.scopes().is_none_or(|scopes| scopes.sees_cluster(cluster))
     }
 }
 

@@ -102,7 +102,8 @@ impl<C: Clock + Clone> LoginThrottle<C> {
 }
 
 /// The block of addresses that counts as one: an IPv4 address, or the /64 of an IPv6 address.
-fn block(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn block(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -162,6 +162,8 @@ fn migrator() -> Migrator {
         (1, "registry", include_str!("../migrations/0001_registry.sql")),
         (2, "audit", include_str!("../migrations/0002_audit.sql")),
         (10, "audit_proof", include_str!("../migrations/0010_audit_proof.sql")),
+        (11, "access", include_str!("../migrations/0011_access.sql")),
+        (12, "sign_in", include_str!("../migrations/0012_sign_in.sql")),
         (13, "recordings", include_str!("../migrations/0013_recordings.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

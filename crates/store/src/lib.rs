@@ -7,27 +7,39 @@
 //! Must not know: HTTP, Kubernetes, how a decision is reached, where its configuration comes from.
 
 mod agents;
+mod api_keys;
 pub mod audit;
+mod browser_sessions;
 mod clusters;
 mod db;
+mod devices;
 mod error;
+mod identities;
 mod keys;
 mod metrics;
+mod oauth;
 mod recordings;
 mod roles;
 pub mod seal;
 mod sessions;
+mod tickets;
 mod users;
 
 pub use agents::{Agent, NewAgent};
+pub use api_keys::{ApiKey, LiveKey, NewApiKey};
+pub use browser_sessions::BrowserSession;
 pub use clusters::{Backend, Cluster};
 pub use db::{DatabaseConfig, Driver};
+pub use devices::{NewDevice, Poll};
 pub use error::StoreError;
+pub use identities::{LoggedOut, NewIdentity, NewProviderSession, ProviderSession, ProviderSessionId};
 pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
+pub use oauth::{OauthCode, OauthState};
 pub use recordings::{ChunkReader, NewRecording, Progress, Recording, RecordingEnd};
 pub use seal::{Kek, SealError, Sealer};
-pub use sessions::{LiveSession, Rotation};
+pub use sessions::{Device, LiveSession, Rotation, TokenSession};
+pub use tickets::Ticket;
 pub use users::{NewUser, User};
 
 use db::Db;

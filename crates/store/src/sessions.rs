@@ -45,7 +45,41 @@ pub struct LiveSession {
     pub roles: Vec<String>,
 }
 
-const INSERT: &str = "INSERT INTO sessions (id, user_id, created_at, max_until) VALUES ($1, $2, $3, $4)";
+/// From where somebody signs in, for him to recognise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Address.
+    pub address: String,
+}
+
+/// A session that is open, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSession {
+    /// The session.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// From where it was opened.
+    pub device: Device,
+    /// Milliseconds since the epoch.
+    pub created_at_ms: i64,
+    /// Last use that was noted; milliseconds since the epoch.
+    pub last_seen_ms: Option<i64>,
+    /// Nothing of it holds from then on; milliseconds since the epoch.
+    pub max_until_ms: i64,
+}
+
+type SessionRow = (String, String, String, String, i64, Option<i64>, i64);
+
+const INSERT: &str = "INSERT INTO sessions (id, user_id, created_at, max_until, user_agent, address) \
+    VALUES ($1, $2, $3, $4, $5, $6)";
+const OPEN: &str = "SELECT id, user_id, user_agent, address, created_at, last_seen, max_until FROM sessions \
+    WHERE id = $1 AND ended_at IS NULL AND max_until > $2";
+const OPEN_OF: &str = "SELECT id, user_id, user_agent, address, created_at, last_seen, max_until FROM sessions \
+    WHERE user_id = $1 AND ended_at IS NULL AND max_until > $2 ORDER BY id DESC";
+const TOUCH: &str = "UPDATE sessions SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
 const INSERT_TOKEN: &str = "INSERT INTO refresh_tokens (hash, session_id, issued_at) VALUES ($1, $2, $3)";
 const ISSUED: &str = "SELECT issued_at FROM refresh_tokens WHERE hash = $1";
 const SPEND: &str = "UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1 AND spent_at IS NULL \
@@ -72,10 +106,25 @@ impl Store {
         refresh_hash: &str,
         max_until_ms: i64,
     ) -> Result<SessionId, StoreError> {
+        self.create_session_from(user, refresh_hash, max_until_ms, &Device::default()).await
+    }
+
+    /// [`Store::create_session`] that notes from where.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_session_from(
+        &self,
+        user: UserId,
+        refresh_hash: &str,
+        max_until_ms: i64,
+        device: &Device,
+    ) -> Result<SessionId, StoreError> {
         let (id, now) = (SessionId::new(), now_ms());
         let key = id.to_string();
         on_db!(&self.db, tx, tx => {
             let insert = sqlx::query(INSERT).bind(key.as_str()).bind(user.to_string()).bind(now).bind(max_until_ms);
+            let insert = insert.bind(device.user_agent.as_str()).bind(device.address.as_str());
             insert.execute(&mut *tx).await.map_err(StoreError::parent("user"))?;
             let token = sqlx::query(INSERT_TOKEN).bind(refresh_hash).bind(key.as_str()).bind(now);
             token.execute(&mut *tx).await.map_err(StoreError::unique("refresh token"))?;
@@ -162,6 +211,41 @@ impl Store {
         Ok(Some(LiveSession { user: parse(&user, "users.id")?, email, roles }))
     }
 
+    /// A session that is open.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn open_session(&self, id: SessionId, now_ms: i64) -> Result<Option<TokenSession>, StoreError> {
+        let row: Option<SessionRow> = on_db!(&self.db, read, pool => {
+            sqlx::query_as(OPEN).bind(id.to_string()).bind(now_ms).fetch_optional(pool).await?
+        });
+        row.map(session).transpose()
+    }
+
+    /// The sessions of a user that are open, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn open_sessions_of(&self, user: UserId, now_ms: i64) -> Result<Vec<TokenSession>, StoreError> {
+        let rows: Vec<SessionRow> = on_db!(&self.db, read, pool => {
+            sqlx::query_as(OPEN_OF).bind(user.to_string()).bind(now_ms).fetch_all(pool).await?
+        });
+        rows.into_iter().map(session).collect()
+    }
+
+    /// Notes when sessions were last used, all in one transaction.
+    ///
+    /// # Errors
+    /// The database failed; nothing was noted.
+    pub async fn touch_sessions(&self, seen: &[(SessionId, i64)]) -> Result<(), StoreError> {
+        on_db!(&self.db, tx, tx => {
+            for (id, at) in seen {
+                sqlx::query(TOUCH).bind(id.to_string()).bind(*at).execute(&mut *tx).await?;
+            }
+        });
+        Ok(())
+    }
+
     /// Forgets sessions, with their tokens, that ended or ran out at or before `before_ms`. Call it now and
     /// then with a moment some days back: until then a stolen token is still recognised as spent.
     ///
@@ -170,4 +254,11 @@ impl Store {
     pub async fn forget_sessions(&self, before_ms: i64) -> Result<u64, StoreError> {
         Ok(on_db!(&self.db, write, pool => sqlx::query(FORGET).bind(before_ms).execute(pool).await?.rows_affected()))
     }
+}
+
+fn session(row: SessionRow) -> Result<TokenSession, StoreError> {
+    let (id, user, user_agent, address, created_at_ms, last_seen_ms, max_until_ms) = row;
+    let (id, user) = (parse(&id, "sessions.id")?, parse(&user, "sessions.user_id")?);
+    let device = Device { user_agent, address };
+    Ok(TokenSession { id, user, device, created_at_ms, last_seen_ms, max_until_ms })
 }

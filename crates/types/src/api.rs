@@ -20,6 +20,36 @@ pub struct LoginRequest {
     pub email: String,
     /// Password.
     pub password: String,
+    /// What to sign in with from now on: tokens in the answer, or a cookie for a browser.
+    #[serde(default, skip_serializing_if = "SessionKind::is_token")]
+    pub session: SessionKind,
+}
+
+/// What a sign-in gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionKind {
+    /// An access token and a refresh token.
+    #[default]
+    Token,
+    /// A session cookie that no script can read.
+    Cookie,
+}
+
+impl SessionKind {
+    fn is_token(&self) -> bool {
+        *self == Self::Token
+    }
+}
+
+/// Answer to login.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum LoginResponse {
+    /// [`SessionKind::Token`].
+    Token(TokenResponse),
+    /// [`SessionKind::Cookie`]; the cookie is in `Set-Cookie`.
+    Cookie(crate::access::CookieResponse),
 }
 
 /// Answer to login and refresh.

@@ -49,6 +49,10 @@ id_type!(
     SessionId
 );
 id_type!(
+    /// A key that a program uses in a person's name.
+    ApiKeyId
+);
+id_type!(
     /// A cluster in the hub's registry.
     ClusterId
 );

@@ -3,6 +3,7 @@
 //!
 //! Must not know: how anything is stored, sent or decided. No I/O here.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod audit;
@@ -11,5 +12,6 @@ pub mod name;
 pub mod policy;
 pub mod problem;
 pub mod recording;
+pub mod sign_in;
 pub mod status;
 pub mod time;

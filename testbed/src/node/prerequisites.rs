@@ -15,16 +15,18 @@ const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
 
 /// Programs, and the Debian packages they come from.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("nginx", "nginx-light"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 /// Wanted by other suites, not by the node.
-const OPTIONAL: [&str; 1] = ["nginx"];
+const OPTIONAL: [&str; 3] = ["nginx", "chromium", "chromedriver"];
 
 /// The program's path.
 pub(super) fn find(program: &str) -> Result<PathBuf> {

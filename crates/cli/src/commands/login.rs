@@ -1,7 +1,8 @@
 //! `flotilla login`.
 
-use flotilla_types::api::{LoginRequest, TokenResponse};
+use flotilla_types::api::{LoginRequest, SessionKind, TokenResponse, WhoAmI};
 use flotilla_types::name::normalize_email;
+use flotilla_types::sign_in::SignInConfig;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,9 +10,10 @@ use crate::commands::password;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::CliError;
-use crate::hub_client::{Call, Transport, Trust};
+use crate::hub_client::{Call, CallError, Transport, Trust};
 use crate::hub_url::HubUrl;
 use crate::session;
+use crate::sign_in;
 use crate::terminal::{self, during};
 use crate::trust::{self, Vouching};
 
@@ -20,12 +22,14 @@ const LOCAL_HUB: &str = "http://127.0.0.1:8080";
 
 /// Sign in to a hub
 ///
+/// With the browser where the hub has other ways to sign in than passwords, otherwise with a password.
 /// Asks for what is missing when there is a terminal. The tokens are kept in
 /// `$XDG_STATE_HOME/flotilla/credentials.json`, which only you can read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   flotilla login --hub https://hub.example.com:8080
   flotilla login --hub https://hub.example.com:8080 --ca-fingerprint sha256:2f8a...
+  flotilla login --device
   flotilla login --email ci@example.com --password-stdin < password.txt")]
 pub(crate) struct Args {
     /// Address of the hub
@@ -40,8 +44,28 @@ pub(crate) struct Args {
     #[arg(long)]
     password_stdin: bool,
 
+    /// Sign in with a password
+    #[arg(long, conflicts_with_all = ["device", "browser"])]
+    password: bool,
+
+    /// Sign in with the browser of this machine
+    #[arg(long, conflicts_with_all = ["device", "email", "password_stdin"])]
+    browser: bool,
+
+    /// Sign in with a browser elsewhere: shows a code to type there
+    #[arg(long, conflicts_with_all = ["email", "password_stdin"])]
+    device: bool,
+
     #[command(flatten)]
     vouching: Vouching,
+}
+
+/// How to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Password,
+    Browser,
+    Device,
 }
 
 /// Signs in.
@@ -49,9 +73,21 @@ pub(crate) struct Args {
 /// # Errors
 /// Exit code 2 when something is missing and nobody can be asked, 3 when the hub refuses.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let hub = which_hub(context, args.hub)?;
-    let email = which_email(args.email)?;
+    let hub = which_hub(context, args.hub.clone())?;
     let remembered = context.store.entry(&hub)?.ca;
+    let asked = asked_way(&args);
+    if asked != Some(Way::Password) {
+        let ca = trust::establish(&hub, remembered.clone(), &args.vouching).await?;
+        let transport = Transport::new(&hub, &Trust::remembered(ca.as_deref()))?;
+        let way = match asked {
+            Some(way) => way,
+            None => usual_way(&transport).await?,
+        };
+        if way != Way::Password {
+            return elsewhere(context, &hub, &transport, ca, way).await;
+        }
+    }
+    let email = which_email(args.email)?;
     let ca = trust::establish(&hub, remembered, &args.vouching).await?;
     let password = which_password(args.password_stdin)?;
     let transport = Transport::new(&hub, &Trust::remembered(ca.as_deref()))?;
@@ -61,6 +97,52 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if must_change {
         return password::after_login(context, &hub, &transport, &email, password).await;
     }
+    Ok(())
+}
+
+/// The way that the options say; `None`: what is usual at the hub.
+fn asked_way(args: &Args) -> Option<Way> {
+    match args {
+        Args { device: true, .. } => Some(Way::Device),
+        Args { browser: true, .. } => Some(Way::Browser),
+        Args { password, password_stdin, email, .. } if *password || *password_stdin || email.is_some() => {
+            Some(Way::Password)
+        }
+        // Without a terminal nobody sits before a browser either.
+        _ => (!terminal::interactive()).then_some(Way::Password),
+    }
+}
+
+/// The browser where the hub knows other ways than passwords.
+async fn usual_way(transport: &Transport) -> Result<Way, CliError> {
+    match transport.call::<SignInConfig>(&Call::get(&["auth", "config"]), None).await {
+        Ok(config) if !config.body.providers.is_empty() => Ok(Way::Browser),
+        Ok(_) | Err(CallError::Refused { .. }) => Ok(Way::Password),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Signs in with a browser and keeps the tokens.
+async fn elsewhere(
+    context: &Context,
+    hub: &HubUrl,
+    transport: &Transport,
+    ca: Option<String>,
+    way: Way,
+) -> Result<(), CliError> {
+    let answer = match way {
+        Way::Device => sign_in::by_device(transport).await?,
+        _ => sign_in::by_browser(hub, transport).await?,
+    };
+    let token = SecretString::from(answer.body.token.clone());
+    let who: WhoAmI = transport.call(&Call::get(&["api", "whoami"]), Some(&token)).await?.body;
+    let session = session::from_answer(&who.email, answer, Timestamp::now());
+    context.store.update(hub, |entry| {
+        entry.ca = ca;
+        entry.session = Some(session);
+    })?;
+    remember_hub(context, hub)?;
+    terminal::note(&format!("signed in to {hub} as {}", who.email));
     Ok(())
 }
 
@@ -76,7 +158,11 @@ pub(crate) async fn sign_in(
     email: &str,
     password: &SecretString,
 ) -> Result<bool, CliError> {
-    let body = LoginRequest { email: email.to_owned(), password: password.expose_secret().to_owned() };
+    let body = LoginRequest {
+        email: email.to_owned(),
+        password: password.expose_secret().to_owned(),
+        session: SessionKind::Token,
+    };
     let call = Call::post(&["auth", "login"]).json(&body)?;
     let answer = during("Signing in", transport.call::<TokenResponse>(&call, None)).await?;
     let must_change = answer.body.password_change_required;

@@ -102,7 +102,7 @@ impl Service {
             .map_err(|error| Status::unauthenticated(sign_in_again(&error)))?;
         let address = context(&request)?.address;
         let body = request.into_inner();
-        let visible = |name: &str| self.hub.policy.load().sees_cluster(principal.roles(), name);
+        let visible = |name: &str| principal.sees(&self.hub.policy.load(), name);
         let cluster = self.hub.clusters.find(&body.cluster).filter(|cluster| visible(&cluster.name));
         let cluster = cluster.ok_or_else(|| {
             Status::not_found(format!("there is no cluster {:?}, or it is not yours to see", body.cluster))

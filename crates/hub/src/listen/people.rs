@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::HANDSHAKE_DEADLINE;
 use super::cores::Cores;
+use crate::request::arrival::Channel;
 use crate::request::{self, People};
 
 /// First byte of a TLS handshake record.
@@ -58,20 +59,20 @@ async fn connection(people: People, stream: std::net::TcpStream, peer: SocketAdd
         Some(tls) if first[0] == TLS_HANDSHAKE => {
             let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
             match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await {
-                Ok(Ok(stream)) => http(people, stream, peer.ip(), Door::Open).await,
+                Ok(Ok(stream)) => http(people, stream, peer.ip(), Door::Open(Channel { tls: true })).await,
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
             }
         }
         Some(_) if !peer.ip().to_canonical().is_loopback() => http(people, stream, peer.ip(), Door::SendToTls).await,
-        _ => http(people, stream, peer.ip(), Door::Open).await,
+        _ => http(people, stream, peer.ip(), Door::Open(Channel { tls: false })).await,
     }
 }
 
 /// What a connection is let do.
 #[derive(Clone, Copy)]
 enum Door {
-    Open,
+    Open(Channel),
     SendToTls,
 }
 
@@ -87,7 +88,11 @@ where
         let people = people.clone();
         async move {
             let response = match door {
-                Door::Open => request::serve(&people, request.map(boxed), address.to_canonical()).await,
+                Door::Open(channel) => {
+                    let mut request = request.map(boxed);
+                    request.extensions_mut().insert(channel);
+                    request::serve(&people, request, address.to_canonical()).await
+                }
                 Door::SendToTls => send_to_tls(&request),
             };
             Ok::<_, Infallible>(response)

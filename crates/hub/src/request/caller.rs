@@ -8,17 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use flotilla_identity::authn::AuthnError;
 use flotilla_identity::principal::Principal;
-use http::header::AUTHORIZATION;
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
-use super::RequestContext;
+use super::{RequestContext, authn, scope};
 use crate::error::ApiError;
 use crate::hub::Hub;
 use flotilla_types::problem::Code;
+
+pub use authn::{bearer, sign_in_again};
+
+/// Life of a token that the hub makes for a call in the name of a caller who came without one.
+const OWN_CALL: Duration = Duration::from_secs(120);
 
 /// Most bytes of a JSON body.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -35,42 +39,40 @@ pub struct Caller {
     pub principal: Principal,
     /// Which request.
     pub context: RequestContext,
-    /// The token with which he came, for calls that the hub makes in his name.
-    pub token: secrecy::SecretString,
+    /// The bearer token with which he came.
+    pub token: Option<SecretString>,
+}
+
+impl Caller {
+    /// A bearer token for calls that the hub makes in his name: his own, or, when he came with a cookie, one that holds
+    /// for two minutes and as long as his session.
+    ///
+    /// # Errors
+    /// He came with neither, or signing failed.
+    pub fn bearer(&self, hub: &Hub) -> Result<SecretString, ApiError> {
+        if let Some(token) = &self.token {
+            return Ok(token.clone());
+        }
+        let session = self.principal.session().ok_or_else(|| ApiError::forbidden("this needs a bearer token"))?;
+        let issued = hub.keys.issue_access(self.principal.user_id(), self.principal.email(), session, OWN_CALL);
+        issued.map(|(token, _)| token.into()).map_err(|error| ApiError::internal(&error))
+    }
 }
 
 /// A signed-in caller who administers the hub.
 pub struct Administrator(pub Caller);
-
-/// The bearer token of a request (RFC 6750 section 2.1; the scheme's case does not matter).
-#[must_use]
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// What a caller is told when his token does not hold.
-#[must_use]
-pub fn sign_in_again(error: &AuthnError) -> String {
-    format!("{error}; sign in again with: flotilla login")
-}
 
 impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         let context = context(parts)?;
-        let Some(token) = bearer(&parts.headers) else {
-            return Err(ApiError::unauthenticated(
-                "this needs a bearer token; get one at /auth/login or with: flotilla login",
-            ));
-        };
-        let principal = hub.authenticator.authenticate(token).await.map_err(|error| match error {
-            AuthnError::Unavailable(_) => ApiError::internal(&error),
-            refused => ApiError::unauthenticated(sign_in_again(&refused)),
-        })?;
-        Ok(Self { principal, context, token: token.to_owned().into() })
+        let authn::Proven { principal, bearer } = authn::by_any(hub, parts, &context).await?;
+        hub.limits.principal(principal.user_id())?;
+        if let Some(scopes) = principal.scopes() {
+            scope::check(scopes, &parts.method, parts.uri.path())?;
+        }
+        Ok(Self { principal, context, token: bearer })
     }
 }
 

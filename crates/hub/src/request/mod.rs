@@ -1,16 +1,26 @@
-//! What happens to every request of the people's listener, in this order:
+//! What happens to every request of the people's listener, outside in ([`serve`], then [`dispatch`]):
 //!
-//! 1. request id: the caller's, if well-formed, else a new one ([`RequestContext`])
-//! 2. metrics and log: one line for everything but gateway reads, which are counted
-//! 3. recovery: a panic becomes a 500, never a dead hub
-//! 4. limits: sizes of path, headers and body
-//! 5. mounting: aliases to canonical paths (`mount`); `/k8s/` goes to the gateway, all else to the router
-//! 6. authn, classify, authorize, audit: extractors of the routes ([`caller`]) or the gateway
-//! 7. the answer gets its `X-Request-Id` and what browsers must not do with it, errors their problem body
+//! 1. request log: one line for everything but gateway requests, which are counted
+//! 2. metrics: answers by class, on their own port
+//! 3. security headers ([`headers`]): what browsers must not do with the answer
+//! 4. recovery: a panic becomes a 500, never a dead hub
+//! 5. request id: the caller's, if well-formed, else a new one; in the answer, the log, audit rows ([`RequestContext`])
+//! 6. limits: upgrades asked for by foreign pages ([`csrf`]), sizes of path, headers and body, and token buckets
+//!    ([`limits`]): by principal as soon as he is known, by address for whoever shows nothing that holds
+//! 7. mounting: aliases to canonical paths (`mount`); `/k8s/` goes to the gateway, all else to the router
+//! 8. authn ([`authn`]): session cookie (with CSRF check), access token, API key or ticket
+//! 9. authz: scopes of keys ([`scope`]), the extractors [`caller::Caller`] and [`caller::Administrator`], the gateway's gate
+//! 10. the handler
 //!
 //! Must not know: what any route does.
 
+pub mod arrival;
+pub mod authn;
 pub mod caller;
+pub mod csrf;
+pub mod headers;
+pub mod limits;
+pub mod scope;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -21,10 +31,10 @@ use std::time::Instant;
 use axum::Router;
 use axum::response::Response;
 use flotilla_cluster::Body;
+use flotilla_tunnel::upgrade;
 use flotilla_types::id::RequestId;
 use flotilla_types::problem::Code;
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use tower::ServiceExt;
 
@@ -76,7 +86,7 @@ pub async fn serve(people: &People, mut request: Request<Body>, address: IpAddr)
     if let Ok(value) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    harden(response.headers_mut(), gateway);
+    headers::harden(response.headers_mut(), gateway, people.hub.config.tls.cert_file.is_some());
     if !gateway {
         people.hub.metrics.api_request(response.status());
         tracing::info!(request_id = %context.request_id, %method, path, status = response.status().as_u16(), ms = started.elapsed().as_millis(), "request");
@@ -84,22 +94,18 @@ pub async fn serve(people: &People, mut request: Request<Body>, address: IpAddr)
     response
 }
 
-/// What browsers must not do with answers. The API's may hold tokens and are never pages; a cluster's are its own, but
-/// no browser shall guess what they are.
-fn harden(headers: &mut HeaderMap, gateway: bool) {
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if gateway {
-        return;
-    }
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers
-        .entry(CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
-    headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
-    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
-}
-
 async fn dispatch(people: &People, request: Request<Body>, context: &RequestContext, gateway: bool) -> Response<Body> {
+    let hub = &people.hub;
+    let request = match upgrade::token(request.headers()) {
+        None => request,
+        Some(_) => {
+            let (parts, body) = request.into_parts();
+            if let Err(error) = csrf::refuse_foreign(&parts, &hub.config) {
+                return refuse(&error, context, gateway);
+            }
+            Request::from_parts(parts, body)
+        }
+    };
     if gateway {
         // Boxed: the gateway's future is large and would otherwise be moved through every layer above.
         return Box::pin(routes::gateway::handle(&people.hub, request, context)).await;
@@ -110,9 +116,15 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
             Code::TooLarge,
             format!("the path and query are longer than {MAX_TARGET} bytes"),
         );
-        return error.render(context.request_id.as_str()).map(flotilla_cluster::boxed);
+        return refuse(&error, context, gateway);
     }
-    let mut request = request.map(axum::body::Body::new);
+    let (parts, body) = request.into_parts();
+    if !authn::shows_something(&parts, hub)
+        && let Err(error) = hub.limits.address(context.address)
+    {
+        return refuse(&error, context, gateway);
+    }
+    let mut request = Request::from_parts(parts, axum::body::Body::new(body));
     if let Some(uri) = canonical_uri(request.uri()) {
         *request.uri_mut() = uri;
     }
@@ -126,6 +138,13 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         None => response,
     }
     .map(flotilla_cluster::boxed)
+}
+
+fn refuse(error: &ApiError, context: &RequestContext, gateway: bool) -> Response<Body> {
+    if gateway {
+        return routes::gateway::refused(error);
+    }
+    error.render(context.request_id.as_str()).map(flotilla_cluster::boxed)
 }
 
 /// Runs a handler to its end even when its caller hangs up: a change that stopped half-way (the password is new, the

@@ -6,36 +6,73 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use flotilla_identity::password::{self, PasswordError};
 use flotilla_identity::token;
 use flotilla_store::{Rotation, User};
-use flotilla_types::api::{LoginRequest, PasswordRequest, RefreshRequest, TokenResponse};
+use flotilla_types::access::CookieResponse;
+use flotilla_types::api::{LoginRequest, LoginResponse, PasswordRequest, RefreshRequest, SessionKind, TokenResponse};
 use flotilla_types::audit::{Actor, Outcome, Verb};
 use flotilla_types::id::SessionId;
 use flotilla_types::name::normalize_email;
 use flotilla_types::problem::{Code, Problem};
-use flotilla_types::time::now_ms;
+use flotilla_types::time::{from_ms, now_ms};
 use http::StatusCode;
+use http::header::SET_COOKIE;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::request::RequestContext;
+use crate::request::arrival::Arrival;
 use crate::request::caller::{AnonymousJson, Caller, Json};
 use crate::trail::Entry;
 
 type Answer<T> = Result<T, ApiError>;
 
-/// Signs in with a password.
+/// Signs in with a password. The answer holds tokens, or, if asked for, sets a session cookie.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginRequest, responses(
-    (status = 200, body = TokenResponse), (status = 401, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = LoginResponse), (status = 401, body = Problem), (status = 403, body = Problem),
+    (status = 429, body = Problem)))]
 pub async fn login(
     State(hub): State<Arc<Hub>>,
     context: RequestContext,
+    arrival: Arrival,
     AnonymousJson(body): AnonymousJson<LoginRequest>,
-) -> Answer<axum::Json<TokenResponse>> {
-    let email = normalize_email(&body.email).unwrap_or_default();
+) -> Answer<Response> {
+    if body.session == SessionKind::Cookie {
+        arrival.refuse_foreign()?;
+    }
+    let user = proven(&hub, &context, &body.email, body.password).await?;
+    let (session, answer) = match body.session {
+        SessionKind::Token => {
+            let (session, tokens) = token_session(&hub, &user, &arrival).await?;
+            (session, axum::Json(LoginResponse::Token(tokens)).into_response())
+        }
+        SessionKind::Cookie => {
+            let signed_in = hub.sign_in(user.id, &arrival).await?;
+            let answer = CookieResponse {
+                id: user.id,
+                email: user.email.clone(),
+                expires_at: from_ms(signed_in.ends_at_ms),
+                password_change_required: user.must_change,
+            };
+            let cookie = [(SET_COOKIE, signed_in.set_cookie)];
+            (signed_in.session, (cookie, axum::Json(LoginResponse::Cookie(answer))).into_response())
+        }
+    };
+    // The password may have been changed while it was being checked; its change ended the sessions that were there.
+    let now = hub.store.user_by_id(user.id).await?.map(|now| now.password_hash);
+    if now.is_none_or(|now| now.expose_secret() != user.password_hash.expose_secret()) {
+        hub.end_session(session).await?;
+        return Err(wrong_credentials());
+    }
+    Ok(answer)
+}
+
+/// The account that a password proves, recorded.
+pub(super) async fn proven(hub: &Hub, context: &RequestContext, email: &str, password: String) -> Answer<User> {
+    let email = normalize_email(email).unwrap_or_default();
     if let Err(wait) = hub.throttle.check(&email, context.address) {
         return Err(ApiError::too_many_requests("too many attempts to sign in; wait and try again", wait.0));
     }
@@ -44,22 +81,22 @@ pub async fn login(
         Entry { verb: Verb::Login, command: format!("login {email}"), route: "/auth/login", ..Entry::default() };
     let user = hub.store.user_by_email(&email).await?;
     let stored = user.as_ref().map(|user| user.password_hash.expose_secret());
-    if !verified(body.password, stored).await? {
-        hub.trail.record(&context, actor, entry, Outcome::Denied, 401, "unknown account or wrong password").await?;
+    if !verified(password, stored).await? {
+        hub.trail.record(context, actor, entry, Outcome::Denied, 401, "unknown account or wrong password").await?;
         return Err(wrong_credentials());
     }
     let user = user.ok_or_else(wrong_credentials)?;
-    hub.trail.record(&context, Actor { sub: Some(user.id), ..actor }, entry, Outcome::Succeeded, 200, "").await?;
+    hub.trail.record(context, Actor { sub: Some(user.id), ..actor }, entry, Outcome::Succeeded, 200, "").await?;
+    Ok(user)
+}
+
+/// Opens a session of a command line for someone who has proven who he is, and makes its first tokens. Writes no audit
+/// row: the caller says how the proof was given.
+pub(crate) async fn token_session(hub: &Hub, user: &User, arrival: &Arrival) -> Answer<(SessionId, TokenResponse)> {
     let (refresh_token, refresh_hash) = token::new_refresh_token();
-    let session =
-        hub.store.create_session(user.id, &refresh_hash, now_ms() + hub.config.auth.refresh_expiry.as_ms()).await?;
-    // The password may have been changed while it was being checked; its change ended the sessions that were there.
-    let now = hub.store.user_by_id(user.id).await?.map(|now| now.password_hash);
-    if now.is_none_or(|now| now.expose_secret() != user.password_hash.expose_secret()) {
-        hub.store.end_session(session).await?;
-        return Err(wrong_credentials());
-    }
-    hub_tokens(&hub, &user, session, &refresh_token).map(axum::Json)
+    let until = now_ms() + hub.config.auth.refresh_expiry.as_ms();
+    let session = hub.store.create_session_from(user.id, &refresh_hash, until, &arrival.device()).await?;
+    Ok((session, hub_tokens(hub, user, session, &refresh_token)?))
 }
 
 /// Trades a refresh token for a new pair. The old one is spent; using it again ends the session.
@@ -97,21 +134,29 @@ pub async fn refresh(
     }
 }
 
-/// Ends the caller's session; its tokens hold no longer.
+/// Ends the caller's session; its cookie or tokens hold no longer.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204), (status = 401, body = Problem)))]
-pub async fn logout(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<impl IntoResponse> {
+pub async fn logout(State(hub): State<Arc<Hub>>, caller: Caller, arrival: Arrival) -> Answer<impl IntoResponse> {
     if let Some(session) = caller.principal.session() {
-        let entry = Entry {
-            verb: Verb::Logout,
-            status: 204,
-            command: "logout".to_owned(),
-            route: "/auth/logout",
-            ..Entry::default()
-        };
-        hub.trail.act(&caller, entry, hub.store.end_session(session)).await?;
-        hub.authenticator.forget_session(session);
+        hub.trail.act(&caller, logout_entry("logout", "/auth/logout"), hub.end_session(session)).await?;
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, arrival.clear_cookie())]))
+}
+
+/// Ends all sessions of the caller, browsers and command lines. His API keys stay.
+#[utoipa::path(post, path = "/auth/logout/everywhere", tag = "auth", responses((status = 204), (status = 401, body = Problem)))]
+pub async fn logout_everywhere(
+    State(hub): State<Arc<Hub>>,
+    caller: Caller,
+    arrival: Arrival,
+) -> Answer<impl IntoResponse> {
+    let entry = logout_entry("logout everywhere", "/auth/logout/everywhere");
+    hub.trail.act(&caller, entry, hub.end_sessions_of(caller.principal.user_id())).await?;
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, arrival.clear_cookie())]))
+}
+
+fn logout_entry(command: &str, route: &'static str) -> Entry {
+    Entry { verb: Verb::Logout, status: 204, command: command.to_owned(), route, ..Entry::default() }
 }
 
 /// Changes the caller's password and ends all his sessions, this one too.
@@ -149,10 +194,9 @@ pub async fn change_password(
     hub.trail
         .act(&caller, entry, async {
             hub.store.set_password(user.id, &hash, false).await?;
-            hub.store.end_sessions_of(user.id).await.map(drop)
+            hub.end_sessions_of(user.id).await
         })
         .await?;
-    hub.authenticator.forget_user(user.id);
     Ok(StatusCode::NO_CONTENT)
 }
 

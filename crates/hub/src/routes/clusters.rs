@@ -41,7 +41,7 @@ fn view(hub: &Hub, cluster: Cluster) -> ClusterView {
 pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<axum::Json<ClusterList>> {
     let policy = hub.policy.load_full();
     let mut clusters = hub.store.list_clusters().await?;
-    clusters.retain(|cluster| policy.sees_cluster(caller.principal.roles(), &cluster.name));
+    clusters.retain(|cluster| caller.principal.sees(&policy, &cluster.name));
     Ok(axum::Json(ClusterList { clusters: clusters.into_iter().map(|cluster| view(&hub, cluster)).collect() }))
 }
 
@@ -126,11 +126,11 @@ pub async fn exec(
     Path(id): Path<String>,
     Json(body): Json<ExecRequest>,
 ) -> Answer<axum::Json<ExecResponse>> {
-    let visible = |name: &str| hub.policy.load().sees_cluster(caller.principal.roles(), name);
+    let visible = |name: &str| caller.principal.sees(&hub.policy.load(), name);
     let cluster = hub.clusters.find(&id).filter(|cluster| visible(&cluster.name)).ok_or_else(|| unknown(&id))?;
-    crate::kubectl::run(&hub, &cluster.name, &caller.principal, &caller.token, caller.context.address, body)
-        .await
-        .map(axum::Json)
+    let token = caller.bearer(&hub)?;
+    let address = caller.context.address;
+    crate::kubectl::run(&hub, &cluster.name, &caller.principal, &token, address, body).await.map(axum::Json)
 }
 
 fn unknown(id: &str) -> ApiError {

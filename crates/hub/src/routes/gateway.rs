@@ -15,14 +15,15 @@ use flotilla_identity::authn::AuthnError;
 use flotilla_identity::principal::Principal;
 use flotilla_tunnel::upgrade;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::redirect;
+use crate::error::{ApiError, whole_seconds};
 use crate::hub::Hub;
 use crate::request::RequestContext;
-use crate::request::caller::{bearer, sign_in_again};
+use crate::request::authn::{self, Refused, sign_in_again};
 
 /// Where the gateway is mounted.
 pub const PREFIX: &str = "/k8s/clusters/";
@@ -44,7 +45,7 @@ async fn proxy(
     context: &RequestContext,
 ) -> Result<Response<Body>, StatusError> {
     refuse_smuggled_headers(request.headers())?;
-    let principal = authenticate(hub, bearer(request.headers())).await?;
+    let principal = authenticate(hub, request.headers(), context).await?;
     let (cluster, target) = split(hub, &principal, request.uri())?;
     *request.uri_mut() = Uri::from(target);
     let client = upgrade::token(request.headers()).map(|_| hyper::upgrade::on(&mut request));
@@ -71,19 +72,39 @@ async fn proxy(
     Ok(response)
 }
 
-async fn authenticate(hub: &Hub, token: Option<&str>) -> Result<Principal, StatusError> {
-    let Some(token) = token else {
-        return Err(StatusError::unauthorized(
-            "the hub needs a bearer token; make a kubeconfig with: flotilla kubeconfig",
-        ));
-    };
-    hub.authenticator.authenticate(token).await.map_err(|error| match error {
-        AuthnError::Unavailable(cause) => {
+async fn authenticate(hub: &Hub, headers: &HeaderMap, context: &RequestContext) -> Result<Principal, StatusError> {
+    let principal = authn::by_bearer(hub, headers, context).await.map_err(|refused| match refused {
+        Refused::Nothing => StatusError::unauthorized(
+            "the hub needs a bearer token or an API key; make a kubeconfig with: flotilla kubeconfig",
+        ),
+        Refused::Malformed(detail) => StatusError::unauthorized(detail),
+        Refused::Authn(AuthnError::Unavailable(cause)) => {
             tracing::error!(%cause, "sessions cannot be looked up");
             StatusError::unavailable("the hub cannot look up sessions at this moment; try again")
         }
-        refused => StatusError::unauthorized(sign_in_again(&refused)),
-    })
+        Refused::Authn(error) => StatusError::unauthorized(sign_in_again(&error)),
+        Refused::Other(error) => status(&error),
+    })?;
+    match hub.limits.gateway(principal.user_id()) {
+        Ok(()) => Ok(principal),
+        Err(wait) => Err(StatusError::too_many_requests(
+            "you send the clusters too many requests; wait and try again",
+            whole_seconds(wait),
+        )),
+    }
+}
+
+/// The answer to a request that is refused before anything of it is looked at.
+#[must_use]
+pub fn refused(error: &ApiError) -> Response<Body> {
+    status(error).to_response()
+}
+
+fn status(error: &ApiError) -> StatusError {
+    match error.retry_after {
+        Some(wait) => StatusError::too_many_requests(&error.detail, whole_seconds(wait)),
+        None => StatusError::forbidden(&error.detail),
+    }
 }
 
 /// The cluster that the path names, if the caller may see it, and the target at its API server with every byte as
@@ -93,7 +114,7 @@ fn split(hub: &Hub, principal: &Principal, uri: &Uri) -> Result<(ClusterRef, Pat
     let rest = whole.strip_prefix(PREFIX).unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (name, target) = rest.split_at(end);
-    let seen = |cluster: &ClusterRef| hub.policy.load().sees_cluster(principal.roles(), &cluster.name);
+    let seen = |cluster: &ClusterRef| principal.sees(&hub.policy.load(), &cluster.name);
     let cluster = hub.clusters.find(name).filter(seen).ok_or_else(|| StatusError::unknown_cluster(name))?;
     let target = match target.as_bytes().first() {
         Some(b'/') => target.parse(),

@@ -4,15 +4,20 @@
 //! Must not know: how anything is done.
 
 pub mod agents;
+pub mod api_keys;
 pub mod audit;
 pub mod auth;
 pub mod clusters;
+pub mod device;
 pub mod gateway;
 pub mod meta;
 pub mod recordings;
 mod redirect;
 pub mod roles;
+pub mod sessions;
+pub mod sign_in;
 pub mod streams;
+pub mod tickets;
 pub mod users;
 
 use std::sync::Arc;
@@ -47,7 +52,31 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
+        .routes(routes!(auth::logout_everywhere))
         .routes(routes!(auth::change_password))
+        .routes(routes!(sign_in::config))
+        .routes(routes!(sign_in::page, sign_in::password))
+        .routes(routes!(sign_in::begin))
+        .routes(routes!(sign_in::callback))
+        .routes(routes!(sign_in::google_callback))
+        .routes(routes!(sign_in::github))
+        .routes(routes!(sign_in::github_callback))
+        .routes(routes!(sign_in::authorize))
+        .routes(routes!(sign_in::hand_over_callback))
+        .routes(routes!(sign_in::exchange))
+        .routes(routes!(sign_in::sign_out))
+        .routes(routes!(sign_in::backchannel_logout))
+        .routes(routes!(sign_in::developer))
+        .routes(routes!(sign_in::style))
+        .routes(routes!(device::page, device::begin))
+        .routes(routes!(device::approve))
+        .routes(routes!(device::token))
+        .routes(routes!(device::command_line, device::approve_command_line))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::get, api_keys::update, api_keys::revoke))
+        .routes(routes!(tickets::create))
         .routes(routes!(meta::whoami))
         .routes(routes!(clusters::list, clusters::create))
         .routes(routes!(clusters::remove))

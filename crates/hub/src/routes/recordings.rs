@@ -258,8 +258,7 @@ impl Observer {
     }
 
     async fn may_look_on(&self) -> bool {
-        let Some(session) = self.caller.principal.session() else { return true };
-        let Ok(Some(session)) = self.hub.authenticator.live_session(session).await else { return false };
-        session.user == self.recording.about.user || self.hub.policy.load().is_auditor(&session.roles)
+        let Ok(caller) = self.hub.authenticator.resolve(self.caller.principal.via()).await else { return false };
+        caller.user_id() == self.recording.about.user || self.hub.policy.load().is_auditor(caller.roles())
     }
 }

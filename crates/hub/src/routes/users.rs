@@ -110,8 +110,12 @@ pub async fn remove(
         route: "/api/users/{id}",
         ..Entry::default()
     };
-    hub.trail.act(&caller, entry, hub.store.delete_user(id)).await?;
-    hub.authenticator.forget_user(id);
+    hub.trail
+        .act(&caller, entry, async {
+            hub.store.delete_user(id).await?;
+            hub.end_sessions_of(id).await
+        })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -159,10 +163,9 @@ pub async fn reset_password(
     hub.trail
         .act(&caller, entry, async {
             hub.store.set_password(id, &hash, true).await?;
-            hub.store.end_sessions_of(id).await.map(drop)
+            hub.end_sessions_of(id).await
         })
         .await?;
-    hub.authenticator.forget_user(id);
     Ok(axum::Json(UserCreated { user: view(&hub, user), password: Some(made.expose_secret().to_owned()) }))
 }
 

@@ -40,4 +40,5 @@ mod process;
 mod recordings;
 mod registry;
 mod sessions;
+mod sign_in;
 mod users;

@@ -112,6 +112,16 @@ verbs! {
     Logout = "logout",
     /// A session is ended by the hub: a spent refresh token was used again.
     SessionEnd = "session_end",
+    /// A person's groups at his identity provider are others than before.
+    GroupsChange = "groups_change",
+    /// A person lets another device sign in as him, or not.
+    DeviceDecide = "device_decide",
+    /// An API key is made.
+    ApiKeyCreate = "api_key_create",
+    /// An API key is given another name.
+    ApiKeyUpdate = "api_key_update",
+    /// An API key is revoked.
+    ApiKeyRevoke = "api_key_revoke",
     /// A person changes his password.
     PasswordChange = "password_change",
     /// An administrator gives an account a new password.
