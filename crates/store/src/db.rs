@@ -161,6 +161,7 @@ fn migrator() -> Migrator {
     const ALL: &[(i64, &str, &str)] = &[
         (1, "registry", include_str!("../migrations/0001_registry.sql")),
         (2, "audit", include_str!("../migrations/0002_audit.sql")),
+        (11, "access", include_str!("../migrations/0011_access.sql")),
         (12, "sign_in", include_str!("../migrations/0012_sign_in.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
