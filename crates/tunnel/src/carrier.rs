@@ -219,10 +219,12 @@ pub async fn connect(target: &Target, tls: Arc<ClientConfig>) -> Result<TlsStrea
     let attempt = async {
         let wire = match &target.proxy {
             None => Wire::Left(tcp(target).await?),
-            Some(proxy) => Wire::Right(Box::pin(through(target, Arc::clone(proxy))).await?),
+            Some(proxy) => Wire::Right(through(target, Arc::clone(proxy)).await?),
         };
         secured(target, tls, wire).await
     };
+    // Two TLS handshakes, one inside the other, are more than a caller's future should hold.
+    let attempt = Box::pin(attempt);
     tokio::time::timeout(CONNECT_DEADLINE, attempt).await.map_err(|_| timed_out(target, CONNECT_DEADLINE))?
 }
 
@@ -277,8 +279,9 @@ pub async fn dial(target: &Target, tls: &ClientConfig, lane: Lane) -> Result<Car
         let answer = switch(target, stream, &format!("{CONNECT_PATH}?{LANE_PARAMETER}={lane}"), headers).await?;
         upgraded(target, answer).await
     };
-    let upgraded =
-        tokio::time::timeout(UPGRADE_DEADLINE, upgrade).await.map_err(|_| timed_out(target, UPGRADE_DEADLINE))??;
+    let upgraded = tokio::time::timeout(UPGRADE_DEADLINE, Box::pin(upgrade))
+        .await
+        .map_err(|_| timed_out(target, UPGRADE_DEADLINE))??;
     Ok(Carrier::Upgraded(TokioIo::new(upgraded)))
 }
 

@@ -62,7 +62,7 @@ pub struct PeerAddress(pub IpAddr);
 pub struct Door {
     /// The hub's own certificate, and the CA of theirs.
     tls: CurrentTls,
-    /// Of WebSockets; the listener counts its own connections.
+    /// Of sockets; the listener counts its own connections.
     places: Places,
 }
 
@@ -101,7 +101,7 @@ pub fn socket<B>(hub: &Arc<Hub>, request: &mut Request<B>, address: IpAddr) -> R
     let upgraded = hyper::upgrade::on(request);
     tokio::spawn(async move {
         match upgraded.await {
-            Ok(io) => connection(hub, Socket::server(TokioIo::new(io)).await, address).await,
+            Ok(io) => Box::pin(connection(hub, Socket::server(TokioIo::new(io)).await, address)).await,
             Err(error) => tracing::debug!(%error, %address, "an agent left before its WebSocket was up"),
         }
         drop(place);

@@ -1,4 +1,4 @@
-//! A hub behind something that terminates TLS and passes on WebSockets.
+//! A hub behind something that terminates TLS and lets only a WebSocket through.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 use flotilla_tunnel::carrier::{self, CONNECT_PATH, DialError, Target};
-use flotilla_tunnel::dial::{self, DialConfig, DialState};
+use flotilla_tunnel::dial::{DialConfig, DialState, run};
 use flotilla_tunnel::enrol::{self, EnrolError};
 use flotilla_tunnel::pki::{self, Roots};
 use flotilla_tunnel::websocket::{self, Socket};
@@ -17,6 +17,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -89,6 +90,10 @@ async fn pass(mut request: Request<Incoming>, hub: SocketAddr, status: u16) -> R
     Ok(response)
 }
 
+async fn dial(target: &Target, tls: &ClientConfig, lane: Lane) -> Result<(), DialError> {
+    Box::pin(carrier::dial(target, tls, lane)).await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_an_agent_does_goes_through() {
     for http1_only in [false, true] {
@@ -106,7 +111,7 @@ async fn everything_an_agent_does_goes_through() {
         let shutdown = CancellationToken::new();
         let config = DialConfig::new(target, hub.pki.agent("eu-1", Uuid::now_v7()));
         let config = tokio::sync::watch::Sender::new(config);
-        let running = tokio::spawn(dial::run(config.subscribe(), echo, DialState::new(), shutdown.clone()));
+        let running = tokio::spawn(run(config.subscribe(), echo, DialState::new(), shutdown.clone()));
         until("both lanes are up", || hub.registry.connections().len() == 2).await;
         let large = Bytes::from(vec![7; 5_000_000]);
         for lane in [Lane::Interactive, Lane::Bulk] {
@@ -126,7 +131,7 @@ async fn a_front_that_is_the_hub_only_in_name_learns_nothing() {
     let (front, other) = (Front::of(&hub).await, Front::of(&liar).await);
     let roots = Roots::Pem(hub.pki.ca.certificate_pem());
     let tls = Arc::new(pki::client_config(roots, None, &[]).unwrap());
-    let refused = soon("the dial", carrier::dial(&other.target(), &tls, Lane::Bulk)).await.map(drop);
+    let refused = soon("the dial", dial(&other.target(), &tls, Lane::Bulk)).await;
     assert!(matches!(refused, Err(DialError::Tls { .. })), "{refused:?}");
     let pinned = soon("the CA", enrol::fetch_ca(&other.target(), &hub.pki.ca.pin())).await;
     assert!(matches!(pinned, Err(EnrolError::PinMismatch)), "{pinned:?}");
@@ -134,7 +139,7 @@ async fn a_front_that_is_the_hub_only_in_name_learns_nothing() {
     // And a front that is not trusted does not even hear of the hub.
     let proxy = pki::proxy_client_config(Some(Roots::Pem(hub.pki.ca.certificate_pem()))).unwrap();
     let target = Target::behind_proxy(&format!("wss://{}", front.address), &proxy).unwrap();
-    let refused = soon("the dial", carrier::dial(&target, &tls, Lane::Bulk)).await.map(drop);
+    let refused = soon("the dial", dial(&target, &tls, Lane::Bulk)).await;
     assert!(matches!(&refused, Err(error @ DialError::ProxyTls { .. }) if error.is_refusal()), "{refused:?}");
 }
 
@@ -145,7 +150,7 @@ async fn a_front_without_its_hub_counts_as_away_and_one_that_forbids_as_a_refusa
     let tls = hub.pki.agent("eu-1", Uuid::now_v7());
     for (status, is_refusal) in [(502, false), (503, false), (504, false), (403, true), (200, true), (404, true)] {
         front.status.store(status, Ordering::Relaxed);
-        let refused = soon("the dial", carrier::dial(&front.target(), &tls, Lane::Bulk)).await.map(drop).unwrap_err();
+        let refused = soon("the dial", dial(&front.target(), &tls, Lane::Bulk)).await.unwrap_err();
         assert!(matches!(&refused, DialError::Refused(refusal) if refusal.status == status), "{refused:?}");
         assert_eq!(refused.is_refusal(), is_refusal, "{refused}");
     }
