@@ -9,7 +9,7 @@
 use aws_lc_rs::digest;
 use flotilla_types::id::{RecordingId, RequestId, UserId};
 use flotilla_types::recording::{RecordingKind, RecordingQuery, RecordingState};
-use flotilla_types::time::now_ms;
+use flotilla_types::time::{Timestamp, now_ms};
 use sqlx::{AssertSqlSafe, ColumnIndex, Decode, FromRow, Type};
 use zeroize::Zeroizing;
 
@@ -426,8 +426,8 @@ impl Filter {
             ("id <", query.before.map(|id| id.to_string())),
         ];
         let times = [
-            ("started_at >=", query.since.map(|time| time.as_millisecond())),
-            ("started_at <", query.until.map(|time| time.as_millisecond())),
+            ("started_at >=", query.since.map(Timestamp::as_millisecond)),
+            ("started_at <", query.until.map(Timestamp::as_millisecond)),
         ];
         let given = texts.iter().filter(|(_, value)| value.is_some()).map(|(condition, _)| *condition);
         let given = given.chain(times.iter().filter(|(_, value)| value.is_some()).map(|(condition, _)| *condition));

@@ -223,7 +223,7 @@ pub async fn live(
         let mut observer = state?;
         let event = observer.next().await;
         let go_on = event.is_some().then_some(observer);
-        Some((Ok(event.unwrap_or_else(|| Event::default().event("end").data(""))), go_on))
+        Some((Ok(event.unwrap_or_else(|| Event::default().event("end").data("{}"))), go_on))
     });
     Ok(Sse::new(futures_util::StreamExt::chain(first, rest)).keep_alive(KeepAlive::default()))
 }
