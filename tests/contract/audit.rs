@@ -118,7 +118,9 @@ async fn a_webhook_gets_every_row_although_it_refuses_and_the_hub_is_killed() ->
     let mut fixture = Fixture::start(&HubOptions { extra, ..HubOptions::default() })?;
     let admin = fixture.admin_token().await?;
     for name in ["a", "b"] {
-        let role = json!({"name": name, "clusters": []});
+        let role = json!({"name": name, "clusters": [
+            {"name": "none-*", "namespaces": ["*"], "verbs": ["get"], "resources": ["pods"]}
+        ]});
         let answer = fixture.call(Method::POST, "/api/roles", Some(&admin), Some(role)).await?;
         assert_eq!(answer.status(), StatusCode::CREATED);
         fixture.hub.kill()?;

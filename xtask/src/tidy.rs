@@ -94,13 +94,14 @@ fn layers(broken: &mut Vec<String>) -> anyhow::Result<()> {
         ("types", &[]),
         ("settings", &[]),
         ("tunnel", &[]),
-        ("store", &["types"]),
+        ("ledger", &["types"]),
+        ("store", &["types", "ledger"]),
         ("identity", &["types"]),
         ("upstream", &["tunnel", "settings"]),
         ("cluster", &["types", "store", "identity", "tunnel", "upstream"]),
         ("agent", &["types", "settings", "tunnel", "upstream"]),
-        ("hub", &["types", "settings", "store", "identity", "tunnel", "upstream", "cluster"]),
-        ("cli", &["types", "settings", "hub"]),
+        ("hub", &["types", "settings", "ledger", "store", "identity", "tunnel", "upstream", "cluster"]),
+        ("cli", &["types", "ledger", "settings", "hub"]),
     ];
     for (name, may) in allowed {
         let text = std::fs::read_to_string(root().join("crates").join(name).join("Cargo.toml"))?;

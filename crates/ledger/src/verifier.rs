@@ -53,6 +53,11 @@ impl<'k> Verifier<'k> {
         }
     }
 
+    /// Says which checkpoint comes before the first row, so that one that was removed between is missed.
+    pub fn follows_checkpoint(&mut self, seq: i64) {
+        self.checkpoint = Some(seq);
+    }
+
     /// The position that should come next.
     #[must_use]
     pub fn next(&self) -> i64 {

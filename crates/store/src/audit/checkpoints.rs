@@ -130,6 +130,14 @@ impl Store {
         Ok(on_db!(&self.db, read, pool => sqlx::query_scalar(AT_OR_BEHIND).bind(seq).fetch_one(pool).await?))
     }
 
+    /// Position of the last checkpoint at or before `seq`; 0 when there is none.
+    pub(super) async fn audit_checkpoint_before(&self, seq: i64) -> Result<i64, StoreError> {
+        let found: Option<(i64, String)> = on_db!(&self.db, read, pool => {
+            sqlx::query_as(AT_OR_BEFORE).bind(seq).fetch_optional(pool).await?
+        });
+        Ok(found.map_or(0, |(seq, _)| seq))
+    }
+
     /// What retention left in the place of the rows that it removed: the JWS and what it states, if it holds.
     ///
     /// # Errors

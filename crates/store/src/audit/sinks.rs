@@ -10,7 +10,7 @@ use flotilla_types::audit::{AuditQuery, AuditRow};
 use flotilla_types::time::now_ms;
 
 use crate::Store;
-use crate::db::on_db;
+use crate::db::{Driver, on_db};
 use crate::error::StoreError;
 
 const BEGIN: &str = "INSERT INTO audit_sinks (name, delivered_seq) SELECT $1, seq FROM audit_head WHERE id = 1 \
@@ -61,15 +61,17 @@ impl Store {
         Ok(super::chain::head(&self.db).await?.seq)
     }
 
-    /// Takes or renews a lease. `false` when somebody else holds it. Clocks of hubs must agree to well within `ttl`.
+    /// Takes or renews a lease. `false` when somebody else holds it. Clocks of hubs must agree to well within `ttl`. On
+    /// SQLite there is one hub, and whoever held the lease before is gone.
     ///
     /// # Errors
     /// The database failed.
     pub async fn audit_lease(&self, name: &str, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
         let now = now_ms();
         let until = now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        let free_before = if self.db.engine() == Driver::Sqlite { i64::MAX } else { now };
         let done = on_db!(&self.db, write, pool => {
-            let lease = sqlx::query(LEASE).bind(name).bind(holder).bind(until).bind(now);
+            let lease = sqlx::query(LEASE).bind(name).bind(holder).bind(until).bind(free_before);
             lease.execute(pool).await?.rows_affected()
         });
         Ok(done > 0)

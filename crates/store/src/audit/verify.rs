@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::iter::Peekable;
 
+use flotilla_ledger::checkpoint::Keys;
 use flotilla_ledger::row::{Fields, GENESIS};
 use flotilla_ledger::{Verifier, hex};
 use flotilla_types::audit::{FlawKind, Verification, VerifyQuery};
@@ -20,6 +21,8 @@ use super::chain;
 
 /// Rows that are read in one statement.
 const PAGE: i64 = 20_000;
+/// Rows from which on two halves are verified side by side.
+const LARGE: i64 = 2_000;
 /// Rows that are verified at a time.
 pub const MOST_ROWS: i64 = 1_000_000;
 
@@ -33,7 +36,11 @@ impl Store {
     pub async fn verify_audit(&self, query: &VerifyQuery) -> Result<Verification, StoreError> {
         loop {
             let before = self.audit_retained().await?;
-            let found = self.verify_once(query).await?;
+            let mut found = self.verify_once(query, true).await?;
+            if !found.is_sound() {
+                // Only a walk in order tells exactly what is wrong where two halves meet.
+                found = self.verify_once(query, false).await?;
+            }
             // Retention that removed rows under the walk is no flaw.
             if found.is_sound() || self.audit_retained().await? == before {
                 return Ok(found);
@@ -41,7 +48,7 @@ impl Store {
         }
     }
 
-    async fn verify_once(&self, query: &VerifyQuery) -> Result<Verification, StoreError> {
+    async fn verify_once(&self, query: &VerifyQuery, halves: bool) -> Result<Verification, StoreError> {
         let keys = self.verifying_keys().await?;
         let head = chain::head(&self.db).await?;
         let retained = self.audit_retained().await?;
@@ -61,20 +68,41 @@ impl Store {
         };
         let asked = query.to.unwrap_or(i64::MAX).min(head.seq.max(after));
         let end = asked.min(after.saturating_add(MOST_ROWS));
-        self.walk(&mut verifier, after + 1, end).await?;
-        let mut found = if end < asked {
-            Verification { next: Some(end + 1), ..verifier.finish() }
-        } else if query.to.is_none_or(|to| to >= head.seq) {
-            // A log that was shortened, its head too, is betrayed by its checkpoints.
-            for (_, token) in self.audit_checkpoints(head.seq + 1, i64::MAX).await? {
-                verifier.checkpoint(&token);
-            }
-            verifier.finish_at(head.seq, &head.hash)
+        let ends = Ends { end, more: end < asked, head: query.to.is_none_or(|to| to >= head.seq).then_some(head) };
+        let mut found = if halves && end - after > LARGE {
+            let middle = after + (end - after) / 2;
+            let behind = tokio::spawn(self.clone().verify_behind(keys.clone(), middle, ends));
+            self.walk(&mut verifier, after + 1, middle).await?;
+            let mut found = verifier.finish();
+            found.append(behind.await.map_err(|_| StoreError::Unavailable(sqlx::Error::WorkerCrashed))??);
+            found
         } else {
-            verifier.finish()
+            self.walk(&mut verifier, after + 1, end).await?;
+            self.finish(verifier, ends).await?
         };
         self.name_columns(&mut found).await?;
         Ok(found)
+    }
+
+    /// Verifies what comes behind the row at `after`.
+    async fn verify_behind(self, keys: Keys, after: i64, ends: Ends) -> Result<Verification, StoreError> {
+        let hash = chain::hash_at(&self.db, after).await?;
+        let mut verifier = Verifier::new(&keys, after, hash.as_deref().and_then(hex::decode));
+        verifier.follows_checkpoint(self.audit_checkpoint_before(after).await?);
+        self.walk(&mut verifier, after + 1, ends.end).await?;
+        self.finish(verifier, ends).await
+    }
+
+    async fn finish(&self, mut verifier: Verifier<'_>, ends: Ends) -> Result<Verification, StoreError> {
+        if ends.more {
+            return Ok(Verification { next: Some(ends.end + 1), ..verifier.finish() });
+        }
+        let Some(head) = ends.head else { return Ok(verifier.finish()) };
+        // A log that was shortened, its head too, is betrayed by its checkpoints.
+        for (_, token) in self.audit_checkpoints(head.seq + 1, i64::MAX).await? {
+            verifier.checkpoint(&token);
+        }
+        Ok(verifier.finish_at(head.seq, &head.hash))
     }
 
     async fn walk(&self, verifier: &mut Verifier<'_>, from: i64, end: i64) -> Result<(), StoreError> {
@@ -112,6 +140,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Where a walk ends.
+struct Ends {
+    /// Position of its last row.
+    end: i64,
+    /// Whether more was asked for than is verified at a time.
+    more: bool,
+    /// The end of the log, where it is the end of the walk.
+    head: Option<chain::Head>,
 }
 
 /// A row of which one column cannot be read.
