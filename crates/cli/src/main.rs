@@ -29,8 +29,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command, kubectl as kubectl_command,
-    login, logout, password, roles, status, users, version,
+    agents, api_keys, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command,
+    kubectl as kubectl_command, login, logout, password, roles, status, users, version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -77,6 +77,7 @@ enum Command {
     Users(users::Args),
     Roles(roles::Args),
     Agents(agents::Args),
+    ApiKeys(api_keys::Args),
     Audit(audit::Args),
     Completion(completion::Args),
     Hub(hub::Args),
@@ -133,6 +134,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Users(args) => users::run(context, args).await,
         Command::Roles(args) => roles::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
+        Command::ApiKeys(args) => api_keys::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         // `run` has taken these.
         Command::Kubectl(_) | Command::Hub(_) | Command::Completion(_) | Command::Version(_) => Ok(()),

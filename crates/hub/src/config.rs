@@ -369,13 +369,12 @@ impl Default for Log {
 }
 
 /// Environment names of the source documents, beside `FLOTILLA__SECTION__KEY` for every key.
-pub const ENVIRONMENT_ALIASES: &[(&str, &str)] =
-    &[
-        ("DATABASE_DSN", "database.url"),
-        ("DATABASE_DRIVER", "database.driver"),
-        ("SESSION_BACKEND", "auth.session.backend"),
-        ("SESSION_URL", "auth.session.url"),
-    ];
+pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[
+    ("DATABASE_DSN", "database.url"),
+    ("DATABASE_DRIVER", "database.driver"),
+    ("SESSION_BACKEND", "auth.session.backend"),
+    ("SESSION_URL", "auth.session.url"),
+];
 
 impl Config {
     /// Checks what types cannot say.

@@ -214,8 +214,7 @@ async fn assemble(
     };
     let transport = Transport::new(backends.clone(), keys.clone(), counters, options);
     let sessions = Arc::new(Sessions::open(&config, &store).await?);
-    let accounts =
-        StoreAccounts { store: store.clone(), roles: Arc::clone(&roles), sessions: Arc::clone(&sessions) };
+    let accounts = StoreAccounts { store: store.clone(), roles: Arc::clone(&roles), sessions: Arc::clone(&sessions) };
     let shared = config.database.driver == "postgres";
     let trust = match (config.tls.enabled, &config.tls.cert_file) {
         (false, _) => Trust::None,

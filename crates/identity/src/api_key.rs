@@ -39,7 +39,8 @@ pub fn opaque_hash(secret: &str) -> String {
 /// Whether this could be an opaque secret at all; what could not costs no look at the database.
 #[must_use]
 pub fn is_opaque(secret: &str) -> bool {
-    secret.len() == OPAQUE_LENGTH && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    secret.len() == OPAQUE_LENGTH
+        && secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// A new API key.

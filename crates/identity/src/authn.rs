@@ -256,9 +256,7 @@ impl Authenticator {
                     ends_at_ms: live.ends_at_ms,
                 }))
             }
-            Question::Key(by) => {
-                within_deadline(self.accounts.api_key(*by)).await?.map(Found::of_key).transpose()
-            }
+            Question::Key(by) => within_deadline(self.accounts.api_key(*by)).await?.map(Found::of_key).transpose(),
         }
     }
 
@@ -315,7 +313,8 @@ struct Found {
 impl Found {
     fn of_key(live: LiveApiKey) -> Result<Self, AuthnError> {
         // They were checked when the key was made: another version of the hub must have known more of them.
-        let scopes = Scopes::parse(&live.scopes).map_err(|error| AuthnError::Unavailable(AccountsError(error.into())))?;
+        let scopes =
+            Scopes::parse(&live.scopes).map_err(|error| AuthnError::Unavailable(AccountsError(error.into())))?;
         let ends_at_ms = live.ends_at_ms.unwrap_or(i64::MAX);
         Ok(Self { via: Via::Key(live.id), owner: live.owner, scopes: Some(scopes), ends_at_ms })
     }

@@ -45,9 +45,9 @@ impl<C: Clock + Clone> RateLimit<C> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         // The lowest 16 bits of a seeded hash: one of 65,536 buckets.
         let bucket = (self.seed.hash_one(key) & 0xffff) as u16;
-        limiter.check_key(&bucket).map_err(|until| {
-            RetryAfter(until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
-        })
+        limiter
+            .check_key(&bucket)
+            .map_err(|until| RetryAfter(until.wait_time_from(self.clock.now()).max(Duration::from_millis(1))))
     }
 }
 

@@ -31,9 +31,33 @@ const ROLE: &str = "api-key";
 
 /// Nouns of the hub's API that a key can be made for.
 pub const NOUNS: &[&str] = &[
-    "agents", "alerts", "audit", "builds", "cards", "clients", "clusters", "dashboards", "deployments", "fleet", "groups",
-    "import", "orgs", "plugins", "recordings", "registries", "requests", "resources", "roles", "sandboxes", "search",
-    "secrets", "tasks", "teams", "templates", "users", "workflows",
+    "agents",
+    "alerts",
+    "audit",
+    "builds",
+    "cards",
+    "clients",
+    "clusters",
+    "dashboards",
+    "deployments",
+    "fleet",
+    "groups",
+    "import",
+    "orgs",
+    "plugins",
+    "recordings",
+    "registries",
+    "requests",
+    "resources",
+    "roles",
+    "sandboxes",
+    "search",
+    "secrets",
+    "tasks",
+    "teams",
+    "templates",
+    "users",
+    "workflows",
 ];
 
 /// A scope that makes no sense.
@@ -205,10 +229,15 @@ fn cluster_rule(scope: &str, rest: &str) -> Result<ClusterRule, ScopeError> {
 }
 
 fn compiled(clusters: Vec<ClusterRule>) -> Result<PolicySet, ScopeError> {
-    let role = Role { name: ROLE.to_owned(), description: String::new(), clusters, groups: Vec::new(), administrator: Some(false) };
-    compile(vec![(role, Source::BuiltIn)]).map_err(|errors| {
-        ScopeError::Rule(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })
+    let role = Role {
+        name: ROLE.to_owned(),
+        description: String::new(),
+        clusters,
+        groups: Vec::new(),
+        administrator: Some(false),
+    };
+    compile(vec![(role, Source::BuiltIn)])
+        .map_err(|errors| ScopeError::Rule(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }
 
 #[cfg(test)]

@@ -100,8 +100,7 @@ impl Store {
             }
         });
         let NewApiKey { user, name, prefix, scopes, expires_at_ms, .. } = new;
-        let key =
-            ApiKey { id, user, name, prefix, scopes, created_at_ms: now, expires_at_ms, last_used_ms: None };
+        let key = ApiKey { id, user, name, prefix, scopes, created_at_ms: now, expires_at_ms, last_used_ms: None };
         Ok(made.then_some(key))
     }
 

@@ -47,8 +47,7 @@ impl Store {
         }
         let row: Option<(String, String, String, i64)> =
             on_db!(&self.db, write, pool => sqlx::query_as(REDEEM).bind(hash).fetch_optional(pool).await?);
-        let ticket =
-            row.map(|(via, via_id, path, expires_at_ms)| Ticket { via, via_id, path, expires_at_ms });
+        let ticket = row.map(|(via, via_id, path, expires_at_ms)| Ticket { via, via_id, path, expires_at_ms });
         Ok(ticket.filter(|ticket| ticket.expires_at_ms > now_ms))
     }
 

@@ -76,7 +76,11 @@ pub(crate) async fn sign_in(
     email: &str,
     password: &SecretString,
 ) -> Result<bool, CliError> {
-    let body = LoginRequest { email: email.to_owned(), password: password.expose_secret().to_owned(), session: SessionKind::Token };
+    let body = LoginRequest {
+        email: email.to_owned(),
+        password: password.expose_secret().to_owned(),
+        session: SessionKind::Token,
+    };
     let call = Call::post(&["auth", "login"]).json(&body)?;
     let answer = during("Signing in", transport.call::<TokenResponse>(&call, None)).await?;
     let must_change = answer.body.password_change_required;

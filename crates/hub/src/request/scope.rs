@@ -58,7 +58,9 @@ pub fn check(scopes: &Scopes, method: &Method, path: &str) -> Result<(), ApiErro
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match needs(path) {
         Needs::Nothing => Ok(()),
-        Needs::Person => Err(ApiError::forbidden("an API key cannot do this; sign in as yourself with: flotilla login")),
+        Needs::Person => {
+            Err(ApiError::forbidden("an API key cannot do this; sign in as yourself with: flotilla login"))
+        }
         Needs::Clusters if scopes.reach_clusters() => Ok(()),
         Needs::Clusters => Err(missing("k8s:<cluster>")),
         Needs::Noun(noun) if scopes.carry(noun, changes) => Ok(()),
@@ -67,7 +69,9 @@ pub fn check(scopes: &Scopes, method: &Method, path: &str) -> Result<(), ApiErro
 }
 
 fn missing(scope: &str) -> ApiError {
-    ApiError::forbidden(format!("this API key lacks the scope {scope}; make one that has it with: flotilla api-keys create"))
+    ApiError::forbidden(format!(
+        "this API key lacks the scope {scope}; make one that has it with: flotilla api-keys create"
+    ))
 }
 
 #[cfg(test)]

@@ -130,8 +130,7 @@ pub async fn revoke(
     Path(id): Path<ApiKeyId>,
 ) -> Answer<impl IntoResponse> {
     let key = own(&hub, &caller, id).await?;
-    let whose =
-        if key.user == caller.principal.user_id() { String::new() } else { format!(" of user {}", key.user) };
+    let whose = if key.user == caller.principal.user_id() { String::new() } else { format!(" of user {}", key.user) };
     let entry = Entry {
         verb: "api_key_revoke",
         status: 204,

@@ -19,9 +19,9 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 
 use super::redirect;
+use crate::error::{ApiError, whole_seconds};
 use crate::hub::Hub;
 use crate::request::RequestContext;
-use crate::error::{ApiError, whole_seconds};
 use crate::request::authn::{self, Refused, sign_in_again};
 
 /// Where the gateway is mounted.
@@ -86,7 +86,10 @@ async fn authenticate(hub: &Hub, headers: &HeaderMap, context: &RequestContext) 
     })?;
     match hub.limits.gateway(principal.user_id()) {
         Ok(()) => Ok(principal),
-        Err(wait) => Err(StatusError::too_many_requests("you send the clusters too many requests; wait and try again", whole_seconds(wait))),
+        Err(wait) => Err(StatusError::too_many_requests(
+            "you send the clusters too many requests; wait and try again",
+            whole_seconds(wait),
+        )),
     }
 }
 

@@ -66,11 +66,7 @@ pub async fn list(
 /// Ends a session of the caller, or of anyone for an administrator. It holds no longer, from this moment on.
 #[utoipa::path(delete, path = "/api/sessions/{id}", tag = "auth", params(("id" = SessionId, Path)), responses(
     (status = 204), (status = 401, body = Problem), (status = 404, body = Problem)))]
-pub async fn end(
-    State(hub): State<Arc<Hub>>,
-    caller: Caller,
-    Path(id): Path<SessionId>,
-) -> Answer<impl IntoResponse> {
+pub async fn end(State(hub): State<Arc<Hub>>, caller: Caller, Path(id): Path<SessionId>) -> Answer<impl IntoResponse> {
     let own = caller.principal.user_id();
     let found = hub.sessions.find(id).await?.filter(|found| found.user == own || is_administrator(&hub, &caller));
     let owner = found.ok_or_else(|| ApiError::not_found("there is no such session, or it has ended"))?.user;

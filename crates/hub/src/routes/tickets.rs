@@ -29,7 +29,9 @@ pub async fn create(
     let path = body.path.as_str();
     let plain = path.starts_with('/') && path.len() <= MAX_TARGET && path.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || path.contains(['?', '#']) || path.starts_with("/k8s/") {
-        return Err(ApiError::invalid("path must be a path of this API without query, for example /api/clusters/dev/pods/watch"));
+        return Err(ApiError::invalid(
+            "path must be a path of this API without query, for example /api/clusters/dev/pods/watch",
+        ));
     }
     let (ticket, until) = hub.tickets.issue(caller.principal.via(), &mount::canonical(path), now_ms()).await?;
     let answer = TicketResponse { ticket: ticket.expose_secret().to_owned(), expires_at: from_ms(until) };

@@ -16,7 +16,7 @@ const CAPACITY: usize = 100_000;
 
 /// The sessions.
 #[derive(Default)]
-pub struct Memory {
+pub(super) struct Memory {
     kept: Mutex<Kept>,
 }
 
@@ -34,7 +34,8 @@ impl Kept {
     }
 
     fn remove_where(&mut self, gone: impl Fn(&BrowserSession) -> bool) -> Vec<SessionId> {
-        let ids: Vec<_> = self.sessions.values().map(|(_, one)| one).filter(|one| gone(one)).map(|one| one.id).collect();
+        let ids: Vec<_> =
+            self.sessions.values().map(|(_, one)| one).filter(|one| gone(one)).map(|one| one.id).collect();
         ids.into_iter().filter(|id| self.remove(*id)).collect()
     }
 }

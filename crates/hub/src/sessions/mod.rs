@@ -26,8 +26,8 @@ use flotilla_types::time::{from_ms, now_ms};
 use http::HeaderValue;
 use secrecy::SecretString;
 
-pub use backend::SessionError;
 use backend::SessionBackend;
+pub use backend::SessionError;
 use last_use::LastUse;
 
 use crate::bootstrap;
