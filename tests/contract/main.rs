@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test program may fail here")]
 
+mod access;
 mod audit;
 mod fixture;
 mod mounting;

@@ -1,4 +1,10 @@
-//! What a hostile cluster, a guesser and a silent client can do to a running hub.
+//! What a hostile cluster, a guesser, a silent client and a hostile page can do to a running hub.
+
+mod browsers;
+mod requests;
+mod timing;
+mod tokens;
+mod world;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -92,4 +98,30 @@ fn a_client_that_never_asks_is_sent_away() {
     silent.write_all(b"P").unwrap();
     silent.set_read_timeout(Some(Duration::from_secs(25))).unwrap();
     assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0, "closed, not answered");
+}
+
+/// The attack list: each with its expected answer, none through.
+#[test]
+fn the_attack_list() {
+    let mut world = world::World::start();
+    let groups: [(&str, fn(&mut world::World)); 8] = [
+        ("forged tokens", tokens::forged),
+        ("replays", tokens::replayed),
+        ("tickets and keys", tokens::tickets_and_keys),
+        ("cross-site requests", browsers::cross_site),
+        ("session fixation", browsers::fixation),
+        ("smuggling", requests::smuggled),
+        ("disguised paths", requests::disguised_paths),
+        ("escalation", requests::escalation),
+    ];
+    for (name, group) in groups {
+        let before = world.attacks();
+        group(&mut world);
+        println!("{name}: {} refused", world.attacks() - before);
+    }
+    requests::heavy(&mut world);
+    let wrong = world.wrong();
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    println!("{} attacks, none through", world.attacks());
+    assert!(world.attacks() >= 80, "{}", world.attacks());
 }

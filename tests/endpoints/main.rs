@@ -39,6 +39,15 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("post", "/auth/login", OwnProof),
     ("post", "/auth/refresh", OwnProof),
     ("post", "/auth/logout", SignedIn),
+    ("post", "/auth/logout/everywhere", SignedIn),
+    ("get", "/api/sessions", SignedIn),
+    ("delete", "/api/sessions/{id}", SignedIn),
+    ("get", "/api/api-keys", SignedIn),
+    ("post", "/api/api-keys", SignedIn),
+    ("get", "/api/api-keys/{id}", SignedIn),
+    ("put", "/api/api-keys/{id}", SignedIn),
+    ("delete", "/api/api-keys/{id}", SignedIn),
+    ("post", "/api/tickets", SignedIn),
     ("post", "/auth/password", SignedIn),
     ("get", "/auth/config", Open),
     ("get", "/login", Open),
@@ -142,6 +151,10 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("post", "/auth/device/token") => Some(json!({"device_code": "nothing"})),
         ("post", "/auth/refresh") => Some(json!({"refresh_token": "nothing"})),
         ("post", "/auth/password") => Some(json!({"current": "x", "new": "y"})),
+        ("post", "/api/api-keys") | ("put", "/api/api-keys/{id}") => {
+            Some(json!({"name": "x", "scopes": ["users:read"]}))
+        }
+        ("post", "/api/tickets") => Some(json!({"path": "/api/whoami"})),
         ("post", "/api/clusters") => Some(json!({"name": "nothing", "kubeconfig": ""})),
         ("post", "/api/clusters/{id}/exec") => Some(json!({"command": ["get", "pods"]})),
         ("post", "/api/users") => Some(json!({"email": "nobody@"})),
@@ -180,7 +193,7 @@ async fn nobody_somebody_administrator() -> Result<()> {
             }
         }
         // Logging out ends the token that the other routes still need; it is visited on its own below.
-        if ["/auth/logout", "/logout"].contains(path) {
+        if path.starts_with("/auth/logout") || *path == "/logout" {
             continue;
         }
         let (status, problem) = visit(&fixture, method, path, Some(&somebody)).await?;

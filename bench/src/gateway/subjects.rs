@@ -71,7 +71,9 @@ impl Ground {
     pub(crate) fn direct_hub(&self, name: &str, extra: &str) -> Result<(HubProcess, Target)> {
         let kubeconfig = &self.upstream.kubeconfig;
         let clusters = format!("clusters: [{{name: {DIRECT}, backend: kubeconfig, kubeconfig: {kubeconfig:?}}}]\n");
-        let hub = self.hub(&self.dir.path().join(name), format!("{clusters}{extra}"))?;
+        // The limit is checked on every request, and never reached.
+        let limits = "limits: {gateway: {per_second: 10000000, burst: 10000000}}\n";
+        let hub = self.hub(&self.dir.path().join(name), format!("{clusters}{limits}{extra}"))?;
         let answer: serde_json::Value =
             serde_json::from_str(&hub.flotilla_ok("admin", &["credential"])?).context("flotilla credential")?;
         let token = answer["status"]["token"].as_str().context("flotilla credential printed no token")?;

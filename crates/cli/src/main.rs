@@ -30,8 +30,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command, kubectl as kubectl_command,
-    login, logout, password, recordings, roles, status, users, version,
+    agents, api_keys, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command,
+    kubectl as kubectl_command, login, logout, password, recordings, roles, status, users, version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -78,6 +78,7 @@ enum Command {
     Users(users::Args),
     Roles(roles::Args),
     Agents(agents::Args),
+    ApiKeys(api_keys::Args),
     Audit(audit::Args),
     Recordings(recordings::Args),
     Completion(completion::Args),
@@ -135,6 +136,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Users(args) => users::run(context, args).await,
         Command::Roles(args) => roles::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
+        Command::ApiKeys(args) => api_keys::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Recordings(args) => recordings::run(context, args).await,
         // `run` has taken these.

@@ -3,6 +3,7 @@
 //! Must not know: HTTP, file formats, locking; those are in the modules above.
 
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod audit_proof;
 pub(crate) mod clusters;

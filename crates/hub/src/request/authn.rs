@@ -25,6 +25,7 @@ use crate::error::ApiError;
 use crate::hub::Hub;
 
 /// Who it is, and the bearer token, if that is how he proved it.
+#[derive(Clone)]
 pub struct Proven {
     /// Who.
     pub principal: Principal,
@@ -53,29 +54,35 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether the request shows anything that could prove who sends it.
-pub(crate) fn shows_something(parts: &Parts, hub: &Hub) -> bool {
-    parts.headers.contains_key(AUTHORIZATION)
-        || arrival::session_cookie(&parts.headers, arrival::is_secure(parts, &hub.config)).is_some()
-        || ticket(parts).is_some()
-}
+/// What was found out of the caller of a route, in the request's extensions. Routes ask for it with
+/// [`super::caller::Caller`].
+#[derive(Clone)]
+pub(crate) struct Proof(pub(crate) Result<Proven, ApiError>);
 
-/// Who calls the gateway: bearer tokens only.
+/// Who calls the gateway: bearer tokens only. Whoever cannot prove who he is counts against his address, so that
+/// guessing is slow.
 ///
 /// # Errors
-/// Why nobody does, already counted against the address.
+/// Why there is nobody.
 pub(crate) async fn by_bearer(hub: &Hub, headers: &HeaderMap, context: &RequestContext) -> Result<Principal, Refused> {
-    let token = only_bearer(headers)?.ok_or(Refused::Nothing)?;
-    hub.authenticator.authenticate(token).await.map_err(|error| counted(hub, context, error))
+    let found = match only_bearer(headers) {
+        Ok(Some(token)) => hub.authenticator.authenticate(token).await.map_err(Refused::Authn),
+        Ok(None) => Err(Refused::Nothing),
+        Err(malformed) => Err(malformed),
+    };
+    if found.is_err() {
+        hub.limits.address(context.address).map_err(Refused::Other)?;
+    }
+    found
 }
 
 /// Who calls a route.
 ///
 /// # Errors
-/// Why nobody does, already counted against the address.
-pub(crate) async fn by_any(hub: &Hub, parts: &Parts, context: &RequestContext) -> Result<Proven, Refused> {
+/// Why there is nobody.
+pub(crate) async fn by_any(hub: &Hub, parts: &Parts) -> Result<Proven, Refused> {
     if let Some(token) = only_bearer(&parts.headers)? {
-        let principal = hub.authenticator.authenticate(token).await.map_err(|error| counted(hub, context, error))?;
+        let principal = hub.authenticator.authenticate(token).await.map_err(Refused::Authn)?;
         return Ok(Proven { principal, bearer: Some(token.to_owned().into()) });
     }
     let cookie = arrival::session_cookie(&parts.headers, arrival::is_secure(parts, &hub.config));
@@ -88,8 +95,7 @@ pub(crate) async fn by_any(hub: &Hub, parts: &Parts, context: &RequestContext) -
         }
         (None, None) => return Err(Refused::Nothing),
     };
-    let principal = principal.map_err(|error| counted(hub, context, error))?;
-    Ok(Proven { principal, bearer: None })
+    Ok(Proven { principal: principal.map_err(Refused::Authn)?, bearer: None })
 }
 
 async fn by_ticket(hub: &Hub, parts: &Parts, ticket: &str) -> Result<Principal, AuthnError> {
@@ -117,17 +123,6 @@ fn only_bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
         return Err(Refused::Malformed("there is more than one Authorization header; send one"));
     }
     bearer(headers).map(Some).ok_or(Refused::Malformed("the Authorization header is no bearer token (RFC 6750)"))
-}
-
-/// A proof that does not hold counts against the address, so that guessing is slow.
-fn counted(hub: &Hub, context: &RequestContext, error: AuthnError) -> Refused {
-    if let AuthnError::Unavailable(_) = error {
-        return Refused::Authn(error);
-    }
-    match hub.limits.address(context.address) {
-        Ok(()) => Refused::Authn(error),
-        Err(slow) => Refused::Other(slow),
-    }
 }
 
 /// What a caller is told when his proof does not hold.

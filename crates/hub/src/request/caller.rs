@@ -65,10 +65,11 @@ pub struct Administrator(pub Caller);
 impl FromRequestParts<Arc<Hub>> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
         let context = context(parts)?;
-        let authn::Proven { principal, bearer } = authn::by_any(hub, parts, &context).await?;
-        hub.limits.principal(principal.user_id())?;
+        let proof = parts.extensions.get::<authn::Proof>().cloned();
+        let proof = proof.ok_or_else(|| ApiError::internal("a request without proof reached a handler"))?;
+        let authn::Proven { principal, bearer } = proof.0?;
         if let Some(scopes) = principal.scopes() {
             scope::check(scopes, &parts.method, parts.uri.path())?;
         }

@@ -88,7 +88,8 @@ fn is_own(origin: &str, parts: &Parts, config: &Config) -> bool {
     let here = |host: &str| {
         origin.strip_prefix(scheme).is_some_and(|named| !named.is_empty() && named.eq_ignore_ascii_case(host))
     };
-    host.is_some_and(here) || origin.eq_ignore_ascii_case(origin_of(&config.public_url()))
+    let configured = || origin.starts_with(scheme) && origin.eq_ignore_ascii_case(origin_of(&config.public_url()));
+    host.is_some_and(here) || configured()
 }
 
 /// `https://host:port` of an address; a port that is the scheme's own is left out, as browsers do.

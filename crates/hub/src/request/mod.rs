@@ -5,10 +5,11 @@
 //! 3. security headers ([`headers`]): what browsers must not do with the answer
 //! 4. recovery: a panic becomes a 500, never a dead hub
 //! 5. request id: the caller's, if well-formed, else a new one; in the answer, the log, audit rows ([`RequestContext`])
-//! 6. limits: upgrades asked for by foreign pages ([`csrf`]), sizes of path, headers and body, and token buckets
-//!    ([`limits`]): by principal as soon as he is known, by address for whoever shows nothing that holds
+//! 6. limits: upgrades asked for by foreign pages ([`csrf`]) and targets that are too long are refused; token buckets
+//!    ([`limits`]): by principal, who is found out for that (8), by address for whoever shows nothing that holds
 //! 7. mounting: aliases to canonical paths (`mount`); `/k8s/` goes to the gateway, all else to the router
-//! 8. authn ([`authn`]): session cookie (with CSRF check), access token, API key or ticket
+//! 8. authn ([`authn`]): session cookie (with CSRF check), access token, API key or ticket; a route that is open to
+//!    anyone does not ask for the result
 //! 9. authz: scopes of keys ([`scope`]), the extractors [`caller::Caller`] and [`caller::Administrator`], the gateway's gate
 //! 10. the handler
 //!
@@ -118,17 +119,21 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         );
         return refuse(&error, context, gateway);
     }
-    let (parts, body) = request.into_parts();
-    if !authn::shows_something(&parts, hub)
-        && let Err(error) = hub.limits.address(context.address)
-    {
+    let (mut parts, body) = request.into_parts();
+    if let Some(uri) = canonical_uri(&parts.uri) {
+        parts.uri = uri;
+    }
+    let proof = authn::by_any(hub, &parts).await;
+    let limited = match &proof {
+        Ok(proven) => hub.limits.principal(proven.principal.user_id()),
+        Err(_) => hub.limits.address(context.address),
+    };
+    if let Err(error) = limited {
         return refuse(&error, context, gateway);
     }
-    let mut request = Request::from_parts(parts, axum::body::Body::new(body));
-    if let Some(uri) = canonical_uri(request.uri()) {
-        *request.uri_mut() = uri;
-    }
-    request.extensions_mut().insert(context.clone());
+    parts.extensions.insert(authn::Proof(proof.map_err(ApiError::from)));
+    parts.extensions.insert(context.clone());
+    let request = Request::from_parts(parts, axum::body::Body::new(body));
     let response = match carried_through(people.router.clone().oneshot(request)).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -9,7 +9,7 @@ use flotilla_types::id::{SessionId, UserId};
 use super::backend::{Answer, SessionBackend};
 
 /// The database.
-pub struct Database(pub Store);
+pub(super) struct Database(pub(super) Store);
 
 impl SessionBackend for Database {
     fn create<'a>(&'a self, hash: &'a str, session: &'a BrowserSession) -> Answer<'a, ()> {

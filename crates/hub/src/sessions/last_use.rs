@@ -13,13 +13,13 @@ const CAPACITY: usize = 50_000;
 
 /// Uses that are not written yet.
 #[derive(Default)]
-pub struct LastUse {
+pub(super) struct LastUse {
     waiting: Mutex<HashMap<Via, i64>>,
 }
 
 impl LastUse {
     /// Notes a use.
-    pub fn note(&self, via: Via, now_ms: i64) {
+    pub(super) fn note(&self, via: Via, now_ms: i64) {
         let mut waiting = self.waiting.lock();
         if waiting.len() < CAPACITY || waiting.contains_key(&via) {
             waiting.insert(via, now_ms);
@@ -28,18 +28,18 @@ impl LastUse {
 
     /// A use that is not written yet.
     #[must_use]
-    pub fn of(&self, via: Via) -> Option<i64> {
+    pub(super) fn of(&self, via: Via) -> Option<i64> {
         self.waiting.lock().get(&via).copied()
     }
 
     /// What is to be written. [`LastUse::written`] it afterwards; until then it is still known here.
     #[must_use]
-    pub fn due(&self) -> Vec<(Via, i64)> {
+    pub(super) fn due(&self) -> Vec<(Via, i64)> {
         self.waiting.lock().iter().map(|(via, at)| (*via, *at)).collect()
     }
 
     /// Forgets what was written, but for uses that came since.
-    pub fn written(&self, done: &[(Via, i64)]) {
+    pub(super) fn written(&self, done: &[(Via, i64)]) {
         let mut waiting = self.waiting.lock();
         for (via, at) in done {
             if waiting.get(via) == Some(at) {

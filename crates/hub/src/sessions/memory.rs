@@ -16,7 +16,7 @@ const CAPACITY: usize = 100_000;
 
 /// The sessions.
 #[derive(Default)]
-pub struct Memory {
+pub(super) struct Memory {
     kept: Mutex<Kept>,
 }
 

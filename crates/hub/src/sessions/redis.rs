@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 const TOUCH: &str = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_seen', ARGV[1]) end";
 
 /// The connection; it comes back by itself.
-pub struct Redis {
+pub(super) struct Redis {
     connection: ConnectionManager,
     touch: Script,
 }
@@ -37,7 +37,7 @@ impl Redis {
     ///
     /// # Errors
     /// The address makes no sense, or nobody answers.
-    pub async fn connect(url: &SecretString) -> Result<Self, SessionError> {
+    pub(super) async fn connect(url: &SecretString) -> Result<Self, SessionError> {
         let client = redis::Client::open(url.expose_secret())?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(DEADLINE))

@@ -31,6 +31,7 @@ macro_rules! on_both_engines {
     };
 }
 
+mod access;
 mod audit;
 mod audit_proof;
 mod bed;
