@@ -99,14 +99,12 @@ impl Browser {
     }
 
     /// Waits for an element and clicks it.
-    #[track_caller]
     pub(crate) async fn click(&self, css: &str) {
         let element = self.element(css).await;
         self.post(&format!("element/{element}/click"), json!({})).await.unwrap();
     }
 
     /// Waits for a field and types into it.
-    #[track_caller]
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         let element = self.element(css).await;
         self.post(&format!("element/{element}/value"), json!({"text": text})).await.unwrap();
