@@ -6,7 +6,7 @@
 pub(crate) const LEN: usize = 32;
 
 /// Lower-case hex.
-pub(crate) fn encode(bytes: &[u8; LEN]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()

@@ -8,24 +8,33 @@
 
 mod agents;
 pub mod audit;
+pub mod backup;
+mod cluster_health;
+mod cluster_shares;
 mod clusters;
 mod db;
 mod error;
 mod hex;
 mod keys;
 mod metrics;
+mod reseal;
 mod roles;
+mod schema;
 pub mod seal;
 mod sessions;
 mod users;
 
 pub use agents::{Agent, NewAgent};
-pub use clusters::{Backend, Cluster};
+pub use cluster_health::ClusterHealth;
+pub use cluster_shares::ClusterShare;
+pub use clusters::{Backend, Cluster, ClusterChange, NewCluster};
 pub use db::{DatabaseConfig, Driver};
 pub use error::StoreError;
 pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
-pub use seal::{Kek, SealError, Sealer};
+pub use reseal::KeysInUse;
+pub use schema::SchemaState;
+pub use seal::{Kek, KekSource, SealError, Sealer};
 pub use sessions::{LiveSession, Rotation};
 pub use users::{NewUser, User};
 
@@ -59,10 +68,10 @@ impl Store {
     /// the others wait for it.
     ///
     /// # Errors
-    /// [`StoreError::Migration`] when a statement fails or the database was made by a newer version; nothing
-    /// of the failed migration remains.
+    /// [`StoreError::Newer`] when the database was made by a newer version, [`StoreError::Migration`] when a
+    /// statement fails; nothing of the failed migration remains.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.db.migrate().await
+        self.db.migrate(None).await
     }
 
     /// Whether the database answers, for readiness.

@@ -32,10 +32,13 @@ macro_rules! on_both_engines {
 }
 
 mod audit;
+mod backup;
 mod bed;
+mod clusters;
 mod opening;
 mod postgres;
 mod process;
 mod registry;
+mod reseal;
 mod sessions;
 mod users;
