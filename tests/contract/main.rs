@@ -7,3 +7,4 @@ mod fixture;
 mod mounting;
 mod section_a;
 mod section_a_grpc;
+mod section_d_clusters;

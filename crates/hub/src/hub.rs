@@ -21,13 +21,14 @@ use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
 use flotilla_types::id::SessionId;
 use flotilla_types::time::now_ms;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::health::HealthMetrics;
 use crate::kubectl::Kubectl;
 use crate::metrics::HubMetrics;
 use crate::roles::RoleBook;
+use crate::shares;
 use crate::trail::Trail;
 
 /// Everything that a request may need.
@@ -64,6 +65,8 @@ pub struct Hub {
     pub throttle: LoginThrottle,
     /// Counters.
     pub metrics: HubMetrics,
+    /// What is counted of each cluster.
+    pub health_metrics: HealthMetrics,
     /// The registry of clusters, in memory.
     pub clusters: ClusterBook,
     /// Runs kubectl for those who have none.
@@ -78,19 +81,10 @@ impl Hub {
     /// # Errors
     /// The store does not answer, or a role there does not compile.
     pub async fn reload_policy(&self) -> anyhow::Result<()> {
-        self.roles.set_database(self.store.list_roles().await?)?;
+        self.roles.set_database(shares::roles(&self.store).await?)?;
         self.authenticator.forget_all();
         Ok(())
     }
-}
-
-/// A kubeconfig as it is sealed in the store.
-#[derive(Serialize, Deserialize)]
-pub struct DirectCredential {
-    /// The file's text.
-    pub kubeconfig: String,
-    /// Context in it.
-    pub context: Option<String>,
 }
 
 /// Names and ids of all registered clusters, for the request path: no database in the way.
@@ -137,7 +131,10 @@ impl Accounts for StoreAccounts {
         Box::pin(async move {
             let session =
                 self.store.live_session(id, now_ms()).await.map_err(|error| AccountsError(Box::new(error)))?;
-            Ok(session.map(|session| LiveSession {
+            let Some(mut session) = session else { return Ok(None) };
+            let shared = shares::roles_of(&self.store, session.user).await;
+            session.roles.extend(shared.map_err(|error| AccountsError(Box::new(error)))?);
+            Ok(Some(LiveSession {
                 user: session.user,
                 roles: self.roles.effective(&session.email, session.roles),
                 email: session.email,

@@ -47,18 +47,6 @@ pub async fn watch_roles_file(hub: Arc<Hub>) {
     }
 }
 
-/// Asks clusters that are reached directly whether they are there.
-pub async fn probe_clusters(hub: Arc<Hub>) {
-    const INTERVAL: Duration = Duration::from_secs(30);
-    loop {
-        hub.backends.probe().await;
-        tokio::select! {
-            () = hub.shutdown.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-    }
-}
-
 /// Takes up roles, clusters and keys that changed in the database (another hub, a command), and replaces keys
 /// that are too old.
 pub async fn follow_store(hub: Arc<Hub>) {
@@ -76,7 +64,7 @@ pub async fn follow_store(hub: Arc<Hub>) {
 
 async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     hub.keys.replace(bootstrap::signing_keys(&hub.config, &hub.store).await?)?;
-    hub.roles.set_database(hub.store.list_roles().await?)?;
+    hub.roles.set_database(crate::shares::roles(&hub.store).await?)?;
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
     let reached: Vec<_> = clusters

@@ -6,9 +6,10 @@
 use std::time::{Duration, Instant};
 
 use flotilla_tunnel::body::{self, Body};
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -75,7 +76,11 @@ pub struct Check {
 
 impl Upstream {
     /// Looks at the API server, for no longer than `deadline`.
-    pub async fn check(&self, deadline: Duration) -> Check {
+    pub fn check(&self, deadline: Duration) -> BoxFuture<'_, Check> {
+        Box::pin(self.looked_at(deadline))
+    }
+
+    async fn looked_at(&self, deadline: Duration) -> Check {
         let started = Instant::now();
         let mut check = Check {
             error: None,
@@ -166,9 +171,23 @@ impl Upstream {
 /// Reads an answer that is short.
 async fn small(response: Response<Body>) -> Result<(StatusCode, Vec<u8>), (ErrorClass, String)> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|_| (ErrorClass::ApiserverUnreachable, "the API server's answer broke off".to_owned()))?;
-    Ok((status, body.to_bytes().to_vec()))
+    let body = read_short(response.into_body()).await;
+    let body =
+        body.ok_or_else(|| (ErrorClass::ApiserverUnreachable, "the API server's answer broke off".to_owned()))?;
+    Ok((status, body))
+}
+
+/// A body of at most 256 KiB; `None` when it is longer or breaks off.
+pub async fn read_short(mut body: Body) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_ANSWER {
+            return None;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Some(bytes)
 }
 
 /// `gitVersion` of an answer to `/version`.

@@ -2,8 +2,10 @@
 //!
 //! Must not know: HTTP, file formats, locking; those are in the modules above.
 
+pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod cluster_care;
 pub(crate) mod clusters;
 pub(crate) mod completion;
 pub(crate) mod credential;
