@@ -17,7 +17,7 @@ pub(crate) const CLUSTER: &str = "dev-contract";
 pub(crate) struct World {
     pub(crate) fixture: Fixture,
     _agent: AgentProcess,
-    _cluster: ControlPlane,
+    cluster: ControlPlane,
     token: String,
 }
 
@@ -37,7 +37,7 @@ fn start() -> Result<World> {
     fixture.hub.wait_connected(CLUSTER, Duration::from_secs(60))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let token = runtime.block_on(fixture.admin_token())?;
-    Ok(World { fixture, _agent: agent, _cluster: cluster, token })
+    Ok(World { fixture, _agent: agent, cluster, token })
 }
 
 impl World {
@@ -47,6 +47,11 @@ impl World {
         let (status, text) = (response.status(), response.text().await?);
         anyhow::ensure!(status.is_success(), "{path}: {status} {text}");
         serde_json::from_str(&text).with_context(|| format!("{path} answers {text:?}"))
+    }
+
+    /// The administrator's kubeconfig of the cluster itself.
+    pub(crate) fn kubeconfig(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.cluster.kubeconfig_path())?)
     }
 
     /// The administrator's access token.

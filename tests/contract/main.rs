@@ -10,3 +10,4 @@ mod mounting;
 mod section_a;
 mod section_a_grpc;
 mod sign_in;
+mod section_d_clusters;

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use flotilla_tunnel::Lane;
@@ -22,6 +21,8 @@ pub enum Kind {
     Kubeconfig,
     /// The hub runs in it.
     InCluster,
+    /// The hub calls its API server at Amazon EKS with a role of its own.
+    Eks,
 }
 
 impl Kind {
@@ -32,6 +33,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::Kubeconfig => "kubeconfig",
             Self::InCluster => "in-cluster",
+            Self::Eks => "eks",
         }
     }
 }
@@ -50,9 +52,6 @@ struct Direct {
     /// Whether its API server answered when it was last asked.
     answers: Arc<AtomicBool>,
 }
-
-/// How long an API server may take to say that it is there.
-const PROBE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The way that one request takes.
 pub(crate) enum Way {
@@ -95,7 +94,8 @@ impl Backends {
         direct.or_else(|| self.tunnels.is_connected(cluster).then_some(Kind::Agent))
     }
 
-    /// Whether `cluster` can be reached: its agent is connected, or its API server answered the last [`Backends::probe`].
+    /// Whether `cluster` can be reached: its agent is connected, or its API server answered
+    /// when it was last looked at ([`Backends::note`]).
     #[must_use]
     pub fn is_connected(&self, cluster: &str) -> bool {
         match self.direct.load().get(cluster) {
@@ -104,11 +104,17 @@ impl Backends {
         }
     }
 
-    /// Asks the API servers of all direct clusters at once whether they are there. A slow one delays nobody: none is
-    /// waited for longer than 5 s.
-    pub async fn probe(&self) {
-        let direct: Vec<Direct> = self.direct.load().values().cloned().collect();
-        futures_util::future::join_all(direct.iter().map(Direct::probe)).await;
+    /// Notes whether the API server of a direct cluster answered when it was last looked at.
+    pub fn note(&self, cluster: &str, answers: bool) {
+        if let Some(direct) = self.direct.load().get(cluster) {
+            direct.answers.store(answers, Ordering::Relaxed);
+        }
+    }
+
+    /// The way to a direct cluster, to look at it with the hub's own credentials.
+    #[must_use]
+    pub fn direct(&self, cluster: &str) -> Option<Upstream> {
+        self.direct.load().get(cluster).map(|direct| direct.upstream.clone())
     }
 
     pub(crate) fn way(&self, cluster: &str, lane: Lane) -> Way {
@@ -116,15 +122,5 @@ impl Backends {
             return Way::Direct(direct.upstream.clone());
         }
         self.tunnels.pick(cluster, lane).map_or(Way::None, Way::Agent)
-    }
-}
-
-impl Direct {
-    /// `/version` is open to everyone in a cluster with default rights; any answer at all will do.
-    async fn probe(&self) {
-        let mut request = http::Request::new(flotilla_tunnel::body::empty());
-        *request.uri_mut() = http::Uri::from_static("/version");
-        let answer = tokio::time::timeout(PROBE_DEADLINE, self.upstream.send_as_self(request)).await;
-        self.answers.store(matches!(answer, Ok(Ok(_))), Ordering::Relaxed);
     }
 }

@@ -16,6 +16,7 @@ pub mod act;
 pub mod backends;
 pub mod gate;
 pub mod guard;
+pub mod health;
 pub mod live;
 pub mod metrics;
 pub mod request;

@@ -24,7 +24,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use thiserror::Error;
 
 use crate::backends::{Backends, Way};
-use crate::gate::{Audited, Grant};
+use crate::gate::{Audited, Grant, Subject};
 use crate::guard::{Attendance, attend};
 use crate::live::{About, LiveStreams};
 use crate::metrics::ClusterMetrics;
@@ -38,6 +38,9 @@ use statement::Statements;
 /// Names the request in the cluster's own audit log
 /// (<https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/>).
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// As whom, and in which group, the hub looks whether a cluster is well. It is bound to nothing; every cluster lets
+/// anyone known read `/version` and `/readyz` (`system:public-info-viewer`).
+const HEALTH_CHECK: &str = "flotilla:health-check";
 const IDENTITY: HeaderName = HeaderName::from_static(IDENTITY_HEADER);
 
 /// What an answer says of a whole origin, which is the hub's and not the cluster's: cookies, where else the origin is
@@ -192,6 +195,42 @@ impl Transport {
             }
         }
     }
+}
+
+impl Transport {
+    /// Asks a cluster a fixed question as the hub's own health check: nothing of any caller is in it, so there is
+    /// nothing to authorize or to record. For [`crate::health`] alone.
+    pub(crate) async fn ask_as_health_check(
+        &self,
+        cluster: &str,
+        path: &'static str,
+    ) -> Result<Response<Body>, HealthCheckError> {
+        let user = HEALTH_CHECK.to_owned();
+        let subject = Subject { cluster: cluster.into(), groups: vec![user.clone()], user };
+        let mut http = Request::new(empty());
+        *http.uri_mut() = http::Uri::from_static(path);
+        match self.0.backends.way(cluster, flotilla_tunnel::Lane::Interactive) {
+            Way::None => Err(TransportError::AgentAway.into()),
+            Way::Agent(connection) => {
+                let statement = self.0.statements.signed(&subject)?;
+                http.headers_mut().insert(IDENTITY, statement);
+                Ok(connection.send(http).await.map_err(from_tunnel)?)
+            }
+            Way::Direct(upstream) => {
+                let identity = self.0.statements.impersonation(&subject)?;
+                Ok(upstream.send(http, &identity).await?)
+            }
+        }
+    }
+}
+
+/// Why a health check has no answer.
+#[derive(Debug, Error)]
+pub(crate) enum HealthCheckError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
 }
 
 impl Inner {

@@ -1,5 +1,5 @@
 //! What a hub makes for itself on its first start, and finds again on every other: data directory, CA,
-//! sealing key, signing keys, first administrator.
+//! signing keys, first administrator.
 //!
 //! Must not know: requests.
 
@@ -9,12 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flotilla_identity::password;
 use flotilla_identity::token::{Algorithm, KeyMaterial};
-use flotilla_store::{DatabaseConfig, Driver, Kek, NewUser, Sealer, SigningKey, Store};
+use flotilla_store::{DatabaseConfig, Driver, NewUser, SchemaState, SigningKey, Store};
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_types::name::normalize_email;
 use flotilla_types::time::now_ms;
@@ -41,7 +40,7 @@ pub fn data_dir(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content.as_bytes())?;
@@ -69,44 +68,44 @@ pub fn certificate_authority(data_dir: &Path) -> anyhow::Result<CertificateAutho
     Ok(ca)
 }
 
-/// The key under which secrets in the database are sealed.
+/// Opens the database; its schema is left as it is.
 ///
 /// # Errors
-/// `auth.jwt_secret` is too short, or the key file cannot be read or written.
-pub fn sealer(config: &Config) -> anyhow::Result<Sealer> {
-    if let Some(secret) = &config.auth.jwt_secret {
-        let secret = secret.expose();
-        anyhow::ensure!(
-            secret.len() >= 16,
-            "auth.jwt_secret has {} characters; give at least 16, or leave it out",
-            secret.len()
-        );
-        // A passphrase is stretched by no more than a hash here: it must be long. The label keeps this use apart.
-        let key = digest::digest(&digest::SHA256, format!("flotilla sealing key v1\0{secret}").as_bytes());
-        let key: [u8; 32] = key.as_ref().try_into().context("SHA-256 has 32 bytes")?;
-        return Ok(Sealer::new(vec![Kek::new("passphrase", key)?])?);
-    }
-    let path = config.data_dir.join("seal.key");
-    if !path.exists() {
-        write_private(&path, &Kek::generate("file")?.to_base64())?;
-    }
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let key = Kek::from_base64("file", &text).with_context(|| format!("{} is not a sealing key", path.display()))?;
-    Ok(Sealer::new(vec![key])?)
-}
-
-/// Opens the database and brings it up to date.
-///
-/// # Errors
-/// It cannot be reached or migrated.
+/// It cannot be reached.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     let driver = if config.database.driver == "postgres" { Driver::Postgres } else { Driver::Sqlite };
     let default_url = || format!("sqlite://{}", config.data_dir.join("hub.db").display());
     let url = config.database.url.as_ref().map_or_else(default_url, |url| url.expose().to_owned());
-    let store =
-        Store::open(&DatabaseConfig { driver, url }, sealer(config)?).await.context("the database cannot be opened")?;
-    store.migrate().await.context("the database cannot be brought up to date")?;
-    Ok(store)
+    let sealer = crate::keyring::sealer(config)?;
+    Store::open(&DatabaseConfig { driver, url }, sealer).await.context("the database cannot be opened")
+}
+
+/// Brings the database up to date.
+///
+/// # Errors
+/// It is of a newer version, or a migration fails.
+pub async fn migrate(store: &Store) -> anyhow::Result<()> {
+    store.migrate().await.context("the database cannot be brought up to date")
+}
+
+/// Brings the database up to date, or refuses an older one where that was switched off.
+///
+/// # Errors
+/// Says what to run.
+pub async fn ready_schema(config: &Config, store: &Store) -> anyhow::Result<()> {
+    if config.database.auto_migrate {
+        return migrate(store).await;
+    }
+    match store.schema_state().await? {
+        SchemaState::Current => Ok(()),
+        SchemaState::Newer { .. } => migrate(store).await,
+        SchemaState::Pending { found, missing } => anyhow::bail!(
+            "the database is at schema {found} and needs {} migrations up to {}, and database.auto_migrate (AUTO_MIGRATE) \
+             is false; make a backup, then run: flotilla hub --migrate-only",
+            missing.len(),
+            missing.last().copied().unwrap_or_default()
+        ),
+    }
 }
 
 /// The signing keys: those of the configured files, or the hub's own, made when there are none and

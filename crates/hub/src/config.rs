@@ -85,6 +85,10 @@ pub struct Config {
     pub agents: Agents,
     /// Clusters that the hub reaches directly, beside those registered through the API.
     pub clusters: Vec<DirectCluster>,
+    /// Credentials of clusters.
+    pub cluster_credentials: ClusterCredentials,
+    /// How often clusters are looked at.
+    pub cluster_health: ClusterHealth,
     /// The hub's own log (standard error).
     pub log: Log,
 }
@@ -123,6 +127,9 @@ pub struct Database {
     pub driver: String,
     /// `sqlite:///var/lib/flotilla/hub.db` or `postgres://...`. Left out, with SQLite: `<data_dir>/hub.db`.
     pub url: Option<Secret>,
+    /// Whether the hub brings an older database up to date when it starts. Off: it refuses to start instead, until
+    /// `flotilla hub --migrate-only` has run.
+    pub auto_migrate: bool,
 }
 
 /// Sign-in, tokens, roles.
@@ -132,6 +139,8 @@ pub struct Auth {
     /// Passphrase of at least 16 characters under which the hub's signing keys, and the credentials
     /// of clusters, are sealed in the database. Left out: a random one in `<data_dir>/seal.key`.
     pub jwt_secret: Option<Secret>,
+    /// The passphrase before this one, until `flotilla hub rotate-kek` has run.
+    pub previous_jwt_secret: Option<Secret>,
     /// RSA private keys, PEM. The first signs, all verify. Left out: the hub makes its own and rotates them.
     pub jwt_key_files: Vec<PathBuf>,
     /// Life of an access token.
@@ -313,6 +322,27 @@ pub struct DirectCluster {
     pub context: Option<String>,
 }
 
+/// Credentials of clusters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterCredentials {
+    /// Whether programs that a kubeconfig names (`exec`) are run on the hub. Whoever may register clusters can then
+    /// run programs there.
+    pub allow_exec_plugins: bool,
+    /// How long such a program may take.
+    pub exec_timeout: Period,
+}
+
+/// How often clusters are looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClusterHealth {
+    /// Time between two looks at a cluster that is well; one that is not is looked at four times as often.
+    pub interval: Period,
+    /// How long a look may take.
+    pub timeout: Period,
+}
+
 /// The hub's own log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -337,6 +367,8 @@ impl Default for Config {
             limits: Limits::default(),
             agents: Agents::default(),
             clusters: Vec::new(),
+            cluster_credentials: ClusterCredentials::default(),
+            cluster_health: ClusterHealth::default(),
             log: Log::default(),
         }
     }
@@ -361,7 +393,7 @@ impl Default for Server {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { driver: "sqlite".to_owned(), url: None }
+        Self { driver: "sqlite".to_owned(), url: None, auto_migrate: true }
     }
 }
 
@@ -369,6 +401,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             jwt_secret: None,
+            previous_jwt_secret: None,
             jwt_key_files: Vec::new(),
             token_expiry: Period::secs(3600),
             refresh_expiry: Period::secs(7 * 86_400),
@@ -447,6 +480,18 @@ impl Default for Agents {
     }
 }
 
+impl Default for ClusterCredentials {
+    fn default() -> Self {
+        Self { allow_exec_plugins: false, exec_timeout: Period::secs(15) }
+    }
+}
+
+impl Default for ClusterHealth {
+    fn default() -> Self {
+        Self { interval: Period::secs(60), timeout: Period::secs(10) }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: "text".to_owned(), level: "info".to_owned() }
@@ -463,6 +508,7 @@ pub const ENVIRONMENT_ALIASES: &[(&str, &str)] = &[
     ("GOOGLE_CLIENT_SECRET", "auth.google.client_secret"),
     ("GITHUB_CLIENT_ID", "auth.github.client_id"),
     ("GITHUB_CLIENT_SECRET", "auth.github.client_secret"),
+    ("AUTO_MIGRATE", "database.auto_migrate"),
 ];
 
 impl Config {

@@ -24,10 +24,10 @@ use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
 use flotilla_types::id::{ApiKeyId, SessionId, UserId};
 use flotilla_types::time::now_ms;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::health::HealthMetrics;
 use crate::kubectl::Kubectl;
 use crate::listen::agents::Door;
 use crate::metrics::HubMetrics;
@@ -35,6 +35,7 @@ use crate::recorder::Library;
 use crate::request::limits::Limits;
 use crate::roles::RoleBook;
 use crate::sessions::Sessions;
+use crate::shares;
 use crate::sign_in::Ways;
 use crate::tickets::Tickets;
 use crate::trail::Trail;
@@ -81,6 +82,8 @@ pub struct Hub {
     pub limits: Limits,
     /// Counters.
     pub metrics: HubMetrics,
+    /// What is counted of each cluster.
+    pub health_metrics: HealthMetrics,
     /// The registry of clusters, in memory.
     pub clusters: ClusterBook,
     /// Recorded shells.
@@ -101,19 +104,10 @@ impl Hub {
     /// # Errors
     /// The store does not answer, or a role there does not compile.
     pub async fn reload_policy(&self) -> anyhow::Result<()> {
-        self.roles.set_database(self.store.list_roles().await?)?;
+        self.roles.set_database(shares::roles(&self.store).await?)?;
         self.authenticator.forget_all();
         Ok(())
     }
-}
-
-/// A kubeconfig as it is sealed in the store.
-#[derive(Serialize, Deserialize)]
-pub struct DirectCredential {
-    /// The file's text.
-    pub kubeconfig: String,
-    /// Context in it.
-    pub context: Option<String>,
 }
 
 /// Names and ids of all registered clusters, for the request path: no database in the way.
@@ -163,8 +157,10 @@ impl StoreAccounts {
         Ok(found.map(|(provider, groups)| self.ways.roles_of(&provider, &groups)).unwrap_or_default())
     }
 
-    fn owner(&self, user: UserId, email: String, roles: Vec<String>) -> LiveSession {
-        LiveSession { user, roles: self.roles.effective(&email, roles), email }
+    /// With the roles of clusters that were shared with him, and those that the roles file gives.
+    async fn owner(&self, user: UserId, email: String, mut roles: Vec<String>) -> Result<LiveSession, AccountsError> {
+        roles.extend(shares::roles_of(&self.store, user).await.map_err(accounts_error)?);
+        Ok(LiveSession { user, roles: self.roles.effective(&email, roles), email })
     }
 
     async fn find_token(&self, id: SessionId) -> Result<Option<LiveSession>, AccountsError> {
@@ -173,7 +169,7 @@ impl StoreAccounts {
         if let Some(mut session) = session {
             self.sessions.used(Via::Token(id), now);
             session.roles.extend(self.roles_from_provider(id).await?);
-            return Ok(Some(self.owner(session.user, session.email, session.roles)));
+            return self.owner(session.user, session.email, session.roles).await.map(Some);
         }
         // A token that the hub made for a call of its own in the name of a browser.
         Ok(self.find_browser(By::Id(id)).await?.map(|live| live.owner))
@@ -187,7 +183,7 @@ impl StoreAccounts {
         };
         roles.extend(self.roles_from_provider(session.id).await?);
         self.sessions.used(Via::Browser(session.id), now);
-        let owner = self.owner(session.user, email, roles);
+        let owner = self.owner(session.user, email, roles).await?;
         Ok(Some(LiveBrowserSession { id: session.id, owner, ends_at_ms: session.max_until_ms }))
     }
 
@@ -199,7 +195,7 @@ impl StoreAccounts {
         };
         let Some(live) = found.map_err(accounts_error)? else { return Ok(None) };
         self.sessions.used(Via::Key(live.key.id), now);
-        let owner = self.owner(live.key.user, live.email, live.roles);
+        let owner = self.owner(live.key.user, live.email, live.roles).await?;
         Ok(Some(LiveApiKey { id: live.key.id, owner, scopes: live.key.scopes, ends_at_ms: live.key.expires_at_ms }))
     }
 }

@@ -5,13 +5,17 @@
 
 pub mod bootstrap;
 pub mod config;
+pub mod direct;
 pub mod error;
 pub mod export;
 pub mod grpc;
+pub mod health;
 pub mod hub;
 pub mod keeper;
+pub mod keyring;
 pub mod kubectl;
 pub mod listen;
+pub mod maintain;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
@@ -21,6 +25,7 @@ pub mod request;
 pub mod roles;
 pub mod routes;
 pub mod sessions;
+pub mod shares;
 pub mod sign_in;
 pub mod sinks;
 pub mod tickets;
@@ -48,8 +53,8 @@ use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::{self, CertificateAuthority};
 use flotilla_tunnel::registry::Registry;
 use flotilla_types::agent::TUNNEL_PROTOCOL;
-use flotilla_upstream::{Externals, Upstream};
-use secrecy::{ExposeSecret, SecretString};
+use flotilla_upstream::{Access, Externals, Plugins, Rules, Upstream};
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
@@ -57,7 +62,8 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, DirectCluster, ENVIRONMENT_ALIASES};
-use crate::hub::{ClusterBook, DirectCredential, Hub, StoreAccounts};
+use crate::health::HealthMetrics;
+use crate::hub::{ClusterBook, Hub, StoreAccounts};
 use crate::kubectl::{Kubectl, Trust};
 use crate::listen::agents::Door;
 use crate::listen::cores::Cores;
@@ -111,9 +117,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     bootstrap::data_dir(&config.data_dir)?;
     let store = bootstrap::store(&config).await?;
     if options.migrate_only {
+        bootstrap::migrate(&store).await?;
         store.close().await;
         return Ok(());
     }
+    bootstrap::ready_schema(&config, &store).await?;
     let ca = bootstrap::certificate_authority(&config.data_dir)?;
     bootstrap::first_administrator(&config, &store, &ca).await?;
 
@@ -137,7 +145,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::note_uses(Arc::clone(&hub))),
         tokio::spawn(sign_in::refresh::follow(Arc::clone(&hub))),
-        tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
+        tokio::spawn(health::watch_clusters(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
         tokio::spawn(hub.library.clone().keep()),
@@ -242,7 +250,7 @@ async fn assemble(
 ) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
     let mut registry = prometheus_client::registry::Registry::default();
     let keys = KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?;
-    let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), store.list_roles().await?)?);
+    let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), shares::roles(&store).await?)?);
     let audit_options = AuditOptions {
         stdout: config.audit.stdout,
         queue: config.audit.queue,
@@ -291,7 +299,9 @@ async fn assemble(
     };
     let own = own_certificate(&ca, &config)?;
     let agents_tls = tls(&own, Some(ca.certificate_pem()), &[TUNNEL_PROTOCOL.as_bytes(), b"h2", b"http/1.1"])?;
+    let health_metrics = HealthMetrics::register(&mut registry);
     let hub = Hub {
+        health_metrics,
         door: Door::new(agents_tls),
         trail: Trail::new(audit.clone()),
         authenticator: Authenticator::new(keys.clone(), Arc::new(accounts)),
@@ -326,7 +336,7 @@ async fn assemble(
 /// Clusters of the configuration and those registered through the API.
 async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
     for configured in &hub.config.clusters {
-        let (upstream, kind) = open_configured(configured)?;
+        let (upstream, kind) = open_configured(configured, direct::plugins(&hub.config))?;
         if hub.store.cluster_by_name(&configured.name).await?.is_none() {
             let backend = if kind == Kind::InCluster { Backend::InCluster } else { Backend::Kubeconfig };
             hub.store.create_direct_cluster(&configured.name, backend, &SecretString::from(String::new())).await?;
@@ -335,15 +345,15 @@ async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
     }
     for cluster in hub.store.list_clusters().await? {
         let configured = hub.backends.kind(&cluster.name).is_some();
-        if cluster.backend != Backend::Kubeconfig || configured {
+        if !matches!(cluster.backend, Backend::Kubeconfig | Backend::Eks) || configured {
             continue;
         }
         // One cluster's broken credential must not keep the hub from starting.
-        if let Err(error) = open_registered(hub, &cluster).await {
+        if let Err(error) = direct::open_registered(hub, &cluster).await {
             tracing::error!(
                 cluster = cluster.name,
                 error = format!("{error:#}"),
-                "cluster cannot be opened; add it again"
+                "cluster cannot be opened; give it new credentials"
             );
         }
     }
@@ -351,7 +361,7 @@ async fn open_direct_clusters(hub: &Hub) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind)> {
+fn open_configured(configured: &DirectCluster, plugins: Plugins) -> anyhow::Result<(Upstream, Kind)> {
     let Some(path) = &configured.kubeconfig else {
         let upstream = Upstream::in_cluster().with_context(|| format!("clusters: {}", configured.name))?;
         return Ok((upstream, Kind::InCluster));
@@ -359,19 +369,10 @@ fn open_configured(configured: &DirectCluster) -> anyhow::Result<(Upstream, Kind
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("clusters: {}: kubeconfig {} cannot be read", configured.name, path.display()))?;
     let base_dir = path.parent().map(PathBuf::from).unwrap_or_default();
-    let upstream = Upstream::from_kubeconfig(&text, configured.context.as_deref(), &Externals::Allowed { base_dir })
+    let access = Access::Kubeconfig { yaml: text.into(), context: configured.context.clone() };
+    let upstream = Upstream::open(access, &Rules { files: Externals::Allowed { base_dir }, plugins })
         .with_context(|| format!("clusters: {}: kubeconfig {}", configured.name, path.display()))?;
     Ok((upstream, Kind::Kubeconfig))
-}
-
-async fn open_registered(hub: &Hub, cluster: &flotilla_store::Cluster) -> anyhow::Result<()> {
-    let sealed = hub.store.credential(cluster.id).await?;
-    let credential: DirectCredential =
-        serde_json::from_str(sealed.expose_secret()).context("the stored kubeconfig is not readable")?;
-    let upstream =
-        Upstream::from_kubeconfig(&credential.kubeconfig, credential.context.as_deref(), &Externals::Refused)?;
-    hub.backends.set_direct(&cluster.name, Kind::Kubeconfig, upstream);
-    Ok(())
 }
 
 /// A chain and its key, PEM.

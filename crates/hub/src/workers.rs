@@ -110,18 +110,6 @@ async fn cut_withdrawn(hub: &Hub) {
     }
 }
 
-/// Asks clusters that are reached directly whether they are there.
-pub async fn probe_clusters(hub: Arc<Hub>) {
-    const INTERVAL: Duration = Duration::from_secs(30);
-    loop {
-        hub.backends.probe().await;
-        tokio::select! {
-            () = hub.shutdown.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-    }
-}
-
 /// Writes down when sessions and keys were used, and forgets tickets that nobody used in time.
 pub async fn note_uses(hub: Arc<Hub>) {
     const INTERVAL: Duration = Duration::from_secs(15);
@@ -156,7 +144,7 @@ pub async fn follow_store(hub: Arc<Hub>) {
 
 async fn refresh(hub: &Hub) -> anyhow::Result<()> {
     rotate_keys(hub).await?;
-    hub.roles.set_database(hub.store.list_roles().await?)?;
+    hub.roles.set_database(crate::shares::roles(&hub.store).await?)?;
     hub.clusters.reload(&hub.store).await?;
     let clusters = hub.store.list_clusters().await?;
     let reached: Vec<_> = clusters

@@ -7,7 +7,7 @@ pub const LEN: usize = 32;
 
 /// Lower-case hex.
 #[must_use]
-pub fn encode(bytes: &[u8; LEN]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xf)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how a cluster is reached, what its credential means.
 
+use std::collections::BTreeMap;
+
 use flotilla_types::id::ClusterId;
 use flotilla_types::time::now_ms;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +23,8 @@ pub enum Backend {
     Kubeconfig,
     /// The cluster in which the hub itself runs.
     InCluster,
+    /// Amazon EKS, with a role of the hub's own.
+    Eks,
 }
 
 impl Backend {
@@ -31,11 +35,12 @@ impl Backend {
             Self::Agent => "agent",
             Self::Kubeconfig => "kubeconfig",
             Self::InCluster => "in-cluster",
+            Self::Eks => "eks",
         }
     }
 
     fn parse(word: &str) -> Result<Self, StoreError> {
-        let all = [Self::Agent, Self::Kubeconfig, Self::InCluster];
+        let all = [Self::Agent, Self::Kubeconfig, Self::InCluster, Self::Eks];
         let backend = all.into_iter().find(|backend| backend.as_str() == word);
         backend.ok_or(StoreError::Corrupt { column: "clusters.backend" })
     }
@@ -50,6 +55,12 @@ pub struct Cluster {
     pub name: String,
     /// How it is reached.
     pub backend: Backend,
+    /// What its credential is; the caller's word.
+    pub auth_type: Option<String>,
+    /// URL of its API server; empty when only its agent knows.
+    pub server: String,
+    /// What people say of it.
+    pub labels: BTreeMap<String, String>,
     /// When it was last reached, milliseconds since the epoch.
     pub last_seen_ms: Option<i64>,
     /// What its agent reported.
@@ -58,13 +69,47 @@ pub struct Cluster {
     pub created_at_ms: i64,
 }
 
-type Row = (String, String, String, Option<i64>, String, i64);
+/// A cluster that the hub is to reach itself.
+#[derive(Debug)]
+pub struct NewCluster<'a> {
+    /// Unique name.
+    pub name: &'a str,
+    /// How it is reached.
+    pub backend: Backend,
+    /// What the credential is; `None` when there is none to keep.
+    pub auth_type: Option<&'a str>,
+    /// URL of its API server, without credentials.
+    pub server: &'a str,
+    /// What people say of it.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Kept sealed.
+    pub credential: &'a SecretString,
+}
 
-const ALL: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters ORDER BY name";
-const BY_NAME: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE name = $1";
-const BY_ID: &str = "SELECT id, name, backend, last_seen, metadata, created_at FROM clusters WHERE id = $1";
-const INSERT: &str = "INSERT INTO clusters (id, name, backend, credential, metadata, created_at) \
-    VALUES ($1, $2, $3, $4, '{}', $5)";
+/// What to change of a cluster; `None` leaves it.
+#[derive(Debug, Default)]
+pub struct ClusterChange<'a> {
+    /// New unique name.
+    pub name: Option<&'a str>,
+    /// All labels.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+}
+
+type Row = (String, String, String, Option<String>, String, String, Option<i64>, String, i64);
+
+const ALL: &str = "SELECT id, name, backend, auth_type, server, labels, last_seen, metadata, created_at \
+    FROM clusters ORDER BY name";
+const BY_NAME: &str = "SELECT id, name, backend, auth_type, server, labels, last_seen, metadata, created_at \
+    FROM clusters WHERE name = $1";
+const BY_ID: &str = "SELECT id, name, backend, auth_type, server, labels, last_seen, metadata, created_at \
+    FROM clusters WHERE id = $1";
+const INSERT: &str = "INSERT INTO clusters (id, name, backend, auth_type, server, labels, credential, metadata, \
+    created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $8)";
+const RENAME: &str = "UPDATE clusters SET name = $2 WHERE id = $1";
+const LABEL: &str = "UPDATE clusters SET labels = $2 WHERE id = $1";
+const SET_CREDENTIAL: &str = "UPDATE clusters SET backend = $2, auth_type = $3, server = $4, credential = $5 \
+    WHERE id = $1 AND backend <> 'agent'";
+const RESEAL: &str = "UPDATE clusters SET credential = $2 WHERE id = $1 AND credential IS NOT NULL";
 const ENSURE: &str = "INSERT INTO clusters (id, name, backend, metadata, created_at) \
     VALUES ($1, $2, 'agent', '{}', $3) ON CONFLICT (name) DO NOTHING";
 const BACKEND: &str = "SELECT id, backend FROM clusters WHERE name = $1";
@@ -122,29 +167,94 @@ impl Store {
         });
         match Backend::parse(&backend)? {
             Backend::Agent => parse(&id, "clusters.id"),
-            Backend::Kubeconfig | Backend::InCluster => Err(StoreError::Conflict { what: "cluster" }),
+            Backend::Kubeconfig | Backend::InCluster | Backend::Eks => Err(StoreError::Conflict { what: "cluster" }),
         }
     }
 
-    /// Registers a cluster that the hub reaches itself. The credential is sealed.
+    /// Registers a cluster that the hub reaches itself and of which nothing but the credential is known.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the name is taken.
+    /// As [`Store::create_cluster`].
     pub async fn create_direct_cluster(
         &self,
         name: &str,
         backend: Backend,
         credential: &SecretString,
     ) -> Result<ClusterId, StoreError> {
+        let labels = BTreeMap::new();
+        self.create_cluster(&NewCluster { name, backend, auth_type: None, server: "", labels: &labels, credential })
+            .await
+    }
+
+    /// Registers a cluster that the hub reaches itself. The credential is sealed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the name is taken.
+    pub async fn create_cluster(&self, new: &NewCluster<'_>) -> Result<ClusterId, StoreError> {
         let id = ClusterId::new();
         let key = id.to_string();
-        let sealed = self.sealer.seal(place(&key), credential.expose_secret().as_bytes())?;
+        let sealed = self.sealer.seal(place(&key), new.credential.expose_secret().as_bytes())?;
+        let labels = labels_text(new.labels)?;
         on_db!(&self.db, write, pool => {
-            let insert = sqlx::query(INSERT).bind(key.as_str()).bind(name).bind(backend.as_str());
-            let insert = insert.bind(sealed).bind(now_ms());
+            let insert = sqlx::query(INSERT).bind(key.as_str()).bind(new.name).bind(new.backend.as_str());
+            let insert = insert.bind(new.auth_type).bind(new.server).bind(labels).bind(sealed).bind(now_ms());
             insert.execute(pool).await.map_err(StoreError::unique("cluster"))?;
         });
         Ok(id)
+    }
+
+    /// Changes what people may change of a cluster, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Conflict`] when the name is taken.
+    pub async fn update_cluster(&self, id: ClusterId, change: &ClusterChange<'_>) -> Result<(), StoreError> {
+        let labels = change.labels.map(labels_text).transpose()?;
+        let key = id.to_string();
+        on_db!(&self.db, tx, tx => {
+            if let Some(name) = change.name {
+                let rename = sqlx::query(RENAME).bind(key.as_str()).bind(name).execute(&mut *tx).await;
+                found(rename.map_err(StoreError::unique("cluster"))?.rows_affected(), "cluster")?;
+            }
+            if let Some(labels) = labels {
+                let done = sqlx::query(LABEL).bind(key.as_str()).bind(labels).execute(&mut *tx).await?;
+                found(done.rows_affected(), "cluster")?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Replaces the way to a cluster that the hub reaches itself, and its credential.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such cluster or an agent serves it.
+    pub async fn set_credential(
+        &self,
+        id: ClusterId,
+        backend: Backend,
+        auth_type: &str,
+        server: &str,
+        credential: &SecretString,
+    ) -> Result<(), StoreError> {
+        let key = id.to_string();
+        let sealed = self.sealer.seal(place(&key), credential.expose_secret().as_bytes())?;
+        let done = on_db!(&self.db, write, pool => {
+            let set = sqlx::query(SET_CREDENTIAL).bind(key.as_str()).bind(backend.as_str()).bind(auth_type).bind(server);
+            set.bind(sealed).execute(pool).await?.rows_affected()
+        });
+        found(done, "cluster")
+    }
+
+    /// Keeps a credential that renewed itself (a rotated refresh token); all else of the cluster stays.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such cluster or it has no credential.
+    pub async fn renew_credential(&self, id: ClusterId, credential: &SecretString) -> Result<(), StoreError> {
+        let key = id.to_string();
+        let sealed = self.sealer.seal(place(&key), credential.expose_secret().as_bytes())?;
+        let done = on_db!(&self.db, write, pool => {
+            sqlx::query(RESEAL).bind(key.as_str()).bind(sealed).execute(pool).await?.rows_affected()
+        });
+        found(done, "cluster credential")
     }
 
     /// The credential of a cluster that is reached directly.
@@ -196,8 +306,14 @@ impl Store {
     }
 }
 
-fn read((id, name, backend, last_seen_ms, metadata, created_at_ms): Row) -> Result<Cluster, StoreError> {
+fn labels_text(labels: &BTreeMap<String, String>) -> Result<String, StoreError> {
+    serde_json::to_string(labels).map_err(|_| StoreError::Corrupt { column: "clusters.labels" })
+}
+
+fn read(row: Row) -> Result<Cluster, StoreError> {
+    let (id, name, backend, auth_type, server, labels, last_seen_ms, metadata, created_at_ms) = row;
     let metadata = serde_json::from_str(&metadata).map_err(|_| StoreError::Corrupt { column: "clusters.metadata" })?;
+    let labels = serde_json::from_str(&labels).map_err(|_| StoreError::Corrupt { column: "clusters.labels" })?;
     let (id, backend) = (parse(&id, "clusters.id")?, Backend::parse(&backend)?);
-    Ok(Cluster { id, name, backend, last_seen_ms, metadata, created_at_ms })
+    Ok(Cluster { id, name, backend, auth_type, server, labels, last_seen_ms, metadata, created_at_ms })
 }

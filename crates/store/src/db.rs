@@ -25,6 +25,9 @@ const SQLITE_READERS: u32 = 4;
 /// Connections to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
 
+/// The most time that a statement of ours may take on PostgreSQL.
+const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
+
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -116,20 +119,24 @@ impl Db {
 
     /// See [`crate::Store::migrate`]. PostgreSQL: sqlx holds an advisory lock. SQLite: sqlx has no lock, so
     /// the whole run is one immediate transaction, inside which each migration is a savepoint.
-    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        let failed = |error| StoreError::Migration(Box::new(error));
+    /// Goes no further than `target`, if there is one.
+    pub(crate) async fn migrate(&self, target: Option<i64>) -> Result<(), StoreError> {
         match self {
             Self::Sqlite { writer, .. } => {
                 let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-                migrator().run_direct(None, &mut *transaction, false).await.map_err(failed)?;
+                migrator().run_direct(target, &mut *transaction, false).await.map_err(failed)?;
                 transaction.commit().await?;
             }
             Self::Postgres(pool) => {
                 let mut connection = pool.acquire().await?;
-                let result = migrator().run_direct(None, &mut *connection, false).await;
+                // A migration over large tables takes the time that it takes; so does waiting for another hub's.
+                connection.execute("SET statement_timeout = 0").await?;
+                let result = migrator().run_direct(target, &mut *connection, false).await;
                 if result.is_err() {
                     // sqlx keeps the advisory lock after a failure; it goes with the connection.
                     connection.close().await?;
+                } else {
+                    connection.execute(STATEMENT_TIMEOUT).await?;
                 }
                 result.map_err(failed)?;
             }
@@ -155,6 +162,26 @@ impl Db {
     }
 }
 
+/// A database that has migrations that we do not know was made by a newer version.
+fn failed(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::VersionMissing(found) if found > newest() => {
+            StoreError::Newer { found, known: newest() }
+        }
+        other => StoreError::Migration(Box::new(other)),
+    }
+}
+
+/// Number of the newest migration.
+pub(crate) fn newest() -> i64 {
+    migrator().iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Numbers of all migrations, oldest first.
+pub(crate) fn versions() -> Vec<i64> {
+    migrator().iter().map(|migration| migration.version).collect()
+}
+
 /// All migrations, oldest first. The texts need no replacement per engine so far; should a token have to
 /// differ one day, replace it here and nowhere else.
 fn migrator() -> Migrator {
@@ -165,6 +192,7 @@ fn migrator() -> Migrator {
         (11, "access", include_str!("../migrations/0011_access.sql")),
         (12, "sign_in", include_str!("../migrations/0012_sign_in.sql")),
         (13, "recordings", include_str!("../migrations/0013_recordings.sql")),
+        (14, "clusters", include_str!("../migrations/0014_clusters.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
@@ -270,7 +298,8 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
             Box::pin(async move {
                 // An audit row counts as written when it is on disk, whatever the server's default says; and
                 // no statement of ours may take for ever.
-                connection.execute("SET synchronous_commit = on; SET statement_timeout = '30s'").await?;
+                connection.execute("SET synchronous_commit = on").await?;
+                connection.execute(STATEMENT_TIMEOUT).await?;
                 Ok(())
             })
         })

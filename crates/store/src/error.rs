@@ -32,6 +32,20 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database could not be migrated; restore a backup or run the version that wrote it")]
     Migration(#[source] Box<MigrateError>),
+    /// The database was made by a newer version of this program.
+    #[error(
+        "the database was made by a newer version of this program (its schema is {found}, this one knows up to {known}); \
+         run that version, or restore a backup of this one"
+    )]
+    Newer {
+        /// Number of the newest migration in the database.
+        found: i64,
+        /// Number of the newest one in this program.
+        known: i64,
+    },
+    /// A backup cannot be made or used.
+    #[error("{0}")]
+    Backup(String),
     /// A sealed column does not open, or could not be sealed.
     #[error("a sealed value could not be used")]
     Sealed(#[from] SealError),

@@ -9,7 +9,10 @@
 mod agents;
 mod api_keys;
 pub mod audit;
+pub mod backup;
 mod browser_sessions;
+mod cluster_health;
+mod cluster_shares;
 mod clusters;
 mod db;
 mod devices;
@@ -19,7 +22,9 @@ mod keys;
 mod metrics;
 mod oauth;
 mod recordings;
+mod reseal;
 mod roles;
+mod schema;
 pub mod seal;
 mod sessions;
 mod tickets;
@@ -28,7 +33,9 @@ mod users;
 pub use agents::{Agent, NewAgent};
 pub use api_keys::{ApiKey, LiveKey, NewApiKey};
 pub use browser_sessions::BrowserSession;
-pub use clusters::{Backend, Cluster};
+pub use cluster_health::ClusterHealth;
+pub use cluster_shares::ClusterShare;
+pub use clusters::{Backend, Cluster, ClusterChange, NewCluster};
 pub use db::{DatabaseConfig, Driver};
 pub use devices::{NewDevice, Poll};
 pub use error::StoreError;
@@ -37,7 +44,9 @@ pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
 pub use oauth::{OauthCode, OauthState};
 pub use recordings::{ChunkReader, NewRecording, Progress, Recording, RecordingEnd};
-pub use seal::{Kek, SealError, Sealer};
+pub use reseal::KeysInUse;
+pub use schema::SchemaState;
+pub use seal::{Kek, KekSource, SealError, Sealer};
 pub use sessions::{Device, LiveSession, Rotation, TokenSession};
 pub use tickets::Ticket;
 pub use users::{NewUser, User};
@@ -72,10 +81,10 @@ impl Store {
     /// the others wait for it.
     ///
     /// # Errors
-    /// [`StoreError::Migration`] when a statement fails or the database was made by a newer version; nothing
-    /// of the failed migration remains.
+    /// [`StoreError::Newer`] when the database was made by a newer version, [`StoreError::Migration`] when a
+    /// statement fails; nothing of the failed migration remains.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.db.migrate().await
+        self.db.migrate(None).await
     }
 
     /// Whether the database answers, for readiness.

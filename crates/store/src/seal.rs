@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -122,11 +123,27 @@ pub struct Place<'a> {
     pub row: &'a str,
 }
 
+/// Where key-encryption keys are kept, so that a running program learns of a new one.
+pub trait KekSource: Send + Sync {
+    /// The keys as they are now, oldest first; `None` when they are what they were at the last call.
+    ///
+    /// # Errors
+    /// They cannot be read. Those that are known stay.
+    fn changed(&self) -> Result<Option<Vec<Kek>>, SealError>;
+}
+
 /// Seals and opens values. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sealer {
     /// Oldest first; never empty.
-    keys: Arc<[Kek]>,
+    keys: Arc<ArcSwap<Vec<Kek>>>,
+    source: Option<Arc<dyn KekSource>>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").field("keys", &self.keys.load()).finish_non_exhaustive()
+    }
 }
 
 impl Sealer {
@@ -135,14 +152,37 @@ impl Sealer {
     /// # Errors
     /// There is no key, or two have the same id.
     pub fn new(keys: Vec<Kek>) -> Result<Self, SealError> {
-        if keys.is_empty() {
-            return Err(SealError::Keys("at least one is needed"));
+        check(&keys)?;
+        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), source: None })
+    }
+
+    /// A sealer that asks `source` before it seals, and when it meets a key that it does not know.
+    ///
+    /// # Errors
+    /// As [`Sealer::new`].
+    pub fn following(keys: Vec<Kek>, source: Arc<dyn KekSource>) -> Result<Self, SealError> {
+        Ok(Self { source: Some(source), ..Self::new(keys)? })
+    }
+
+    /// Ids of the keys, oldest first.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<String> {
+        self.keys.load().iter().map(|key| key.id.clone()).collect()
+    }
+
+    /// Takes up keys that changed. A source that fails leaves those that are known.
+    fn follow(&self) {
+        let Some(source) = &self.source else { return };
+        match source.changed() {
+            Ok(None) => {}
+            Ok(Some(keys)) if check(&keys).is_ok() => self.keys.store(Arc::new(keys)),
+            Ok(Some(_)) => {
+                tracing::error!("the key-encryption keys on disk cannot be used; keeping those that are known")
+            }
+            Err(error) => {
+                tracing::error!(%error, "the key-encryption keys cannot be read again; keeping those that are known")
+            }
         }
-        let twice = |(i, key): (usize, &Kek)| keys.iter().take(i).any(|other| other.id == key.id);
-        if keys.iter().enumerate().any(twice) {
-            return Err(SealError::Keys("two have the same id"));
-        }
-        Ok(Self { keys: keys.into() })
     }
 
     /// Seals `plain` for `place` with the newest key.
@@ -150,7 +190,9 @@ impl Sealer {
     /// # Errors
     /// [`SealError::Failed`].
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<String, SealError> {
-        let kek = self.keys.last().ok_or(SealError::Failed)?;
+        self.follow();
+        let keys = self.keys.load();
+        let kek = keys.last().ok_or(SealError::Failed)?;
         let mut dek = Zeroizing::new([0; KEY_LEN]);
         aws_lc_rs::rand::fill(dek.as_mut_slice()).map_err(|_| SealError::Failed)?;
         let wrapped = encrypt(&kek.key, &context("dek", &kek.id, place), dek.as_slice())?;
@@ -169,11 +211,19 @@ impl Sealer {
         else {
             return Err(SealError::Malformed);
         };
-        let kek = self.keys.iter().find(|key| key.id == id);
-        let kek = kek.ok_or_else(|| SealError::UnknownKey { id: id.chars().take(32).collect() })?;
+        let kek = self.key(id).ok_or_else(|| SealError::UnknownKey { id: id.chars().take(32).collect() })?;
         let dek = decrypt(&kek.key, &context("dek", id, place), dek)?;
         let dek = Zeroizing::new(<[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?);
         decrypt(&dek, &context("value", id, place), value)
+    }
+
+    /// The key with this id; the source is asked when it is not known.
+    fn key(&self, id: &str) -> Option<Kek> {
+        let known = || self.keys.load().iter().find(|key| key.id == id).cloned();
+        known().or_else(|| {
+            self.follow();
+            known()
+        })
     }
 
     /// [`Sealer::open`] for values that are text.
@@ -185,12 +235,33 @@ impl Sealer {
         std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| SealError::Malformed)
     }
 
+    /// The same value, sealed again with the newest key and a new data key.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`] and [`Sealer::seal`].
+    pub fn reseal(&self, place: Place<'_>, sealed: &str) -> Result<String, SealError> {
+        self.seal(place, &self.open(place, sealed)?)
+    }
+
     /// Whether a value was sealed with an older key and should be sealed again.
     #[must_use]
     pub fn is_stale(&self, sealed: &str) -> bool {
-        let newest = self.keys.last().map(Kek::id);
-        sealed.split('.').nth(1) != newest
+        let keys = self.keys.load();
+        key_id(sealed) != keys.last().map(Kek::id)
     }
+}
+
+/// Id of the key that sealed a value.
+pub(crate) fn key_id(sealed: &str) -> Option<&str> {
+    sealed.split('.').nth(1)
+}
+
+fn check(keys: &[Kek]) -> Result<(), SealError> {
+    if keys.is_empty() {
+        return Err(SealError::Keys("at least one is needed"));
+    }
+    let twice = |(i, key): (usize, &Kek)| keys.iter().take(i).any(|other| other.id == key.id);
+    if keys.iter().enumerate().any(twice) { Err(SealError::Keys("two have the same id")) } else { Ok(()) }
 }
 
 /// Associated data: each part preceded by its length, so that no two lists of parts give the same bytes.
@@ -304,6 +375,27 @@ mod tests {
         let second = both.seal(place("1"), &both.open(place("1"), &first).unwrap()).unwrap();
         assert!(!both.is_stale(&second));
         assert_eq!(after.open(place("1"), &second).unwrap().as_slice(), b"secret");
+    }
+
+    #[test]
+    fn a_running_program_learns_of_a_new_key() {
+        struct Keys(parking_lot::Mutex<Option<Vec<Kek>>>);
+        impl KekSource for Keys {
+            fn changed(&self) -> Result<Option<Vec<Kek>>, SealError> {
+                Ok(self.0.lock().take())
+            }
+        }
+        let (old, new) = (Kek::generate("old").unwrap(), Kek::generate("new").unwrap());
+        let source = Arc::new(Keys(parking_lot::Mutex::new(None)));
+        let running = Sealer::following(vec![old.clone()], source.clone()).unwrap();
+        let rotated = Sealer::new(vec![old.clone(), new.clone()]).unwrap();
+        let before = running.seal(place("1"), b"secret").unwrap();
+        let after = rotated.reseal(place("1"), &before).unwrap();
+        assert!(running.open(place("1"), &after).is_err(), "nobody has told it yet");
+        *source.0.lock() = Some(vec![old, new]);
+        assert_eq!(running.open(place("1"), &after).unwrap().as_slice(), b"secret");
+        *source.0.lock() = Some(vec![]);
+        assert!(!rotated.is_stale(&running.seal(place("1"), b"x").unwrap()), "nonsense changes nothing");
     }
 
     #[test]

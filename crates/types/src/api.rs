@@ -101,8 +101,23 @@ pub struct ClusterView {
     pub name: String,
     /// `connected` or `disconnected`.
     pub status: String,
-    /// How the hub reaches it: `agent`, `kubeconfig` or `in-cluster`.
+    /// How the hub reaches it: `agent`, `kubeconfig`, `in-cluster` or `eks`.
     pub backend: String,
+    /// What its credential is; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_type: Option<String>,
+    /// URL of its API server, where the hub knows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// What people say of it.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// How it was when it was last looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<crate::cluster::ClusterStatus>,
+    /// Whether the caller works with it unless he names another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
     /// When it was last reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -110,21 +125,6 @@ pub struct ClusterView {
     /// What the agent reported, for example versions.
     #[schema(value_type = Object)]
     pub metadata: serde_json::Map<String, serde_json::Value>,
-}
-
-/// `POST /clusters`: registers a cluster that the hub reaches directly. Administrators only.
-/// (A cluster with an agent registers itself: see `/api/agents/tokens`.)
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterCreate {
-    /// Unique name.
-    pub name: String,
-    /// A kubeconfig, YAML, with everything inline. Files and `exec` plugins that it names are refused,
-    /// because they would be the hub's.
-    pub kubeconfig: String,
-    /// Context in it; its `current-context` when left out.
-    #[serde(default)]
-    pub context: Option<String>,
 }
 
 /// `POST /clusters/{id}/exec`.

@@ -7,6 +7,7 @@ pub mod access;
 pub mod agent;
 pub mod api;
 pub mod audit;
+pub mod cluster;
 pub mod id;
 pub mod name;
 pub mod policy;

@@ -19,6 +19,7 @@ use thread_local::ThreadLocal;
 use crate::connector::Connector;
 use crate::credentials::Credentials;
 use crate::error::UpstreamError;
+use crate::exec::Plugins;
 use crate::identity::Identity;
 use crate::kubeconfig::{self, Externals};
 use crate::tls::{self, ClientCertificate, Trust};
@@ -79,7 +80,7 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError::Invalid`] or [`UpstreamError::Credentials`], with what to write instead.
     pub fn from_kubeconfig(yaml: &str, context: Option<&str>, policy: &Externals) -> Result<Self, UpstreamError> {
-        Self::new(kubeconfig::endpoint(yaml, context, policy)?)
+        Self::new(kubeconfig::endpoint(yaml, context, policy, Plugins::Refused)?)
     }
 
     /// The API server of the cluster in which this process runs, with its pod's service account.

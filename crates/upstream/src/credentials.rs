@@ -12,6 +12,7 @@ use http::header::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::error::UpstreamError;
+use crate::renewed::Renewed;
 
 /// How long a token read from a file is used before the file is read again. Service account tokens are renewed by
 /// the kubelet long before they end; client-go uses a minute too.
@@ -26,6 +27,8 @@ pub(crate) enum Credentials {
     Fixed(HeaderValue),
     /// A token that somebody else renews.
     File(Arc<TokenFile>),
+    /// A token that we renew.
+    Renewed(Arc<Renewed>),
 }
 
 impl Credentials {
@@ -52,15 +55,20 @@ impl Credentials {
             Self::None => Ok(None),
             Self::Fixed(value) => Ok(Some(value.clone())),
             Self::File(file) => file.header().await.map(Some),
+            Self::Renewed(token) => token.header().await.map(Some),
         }
     }
 
     /// The API server did not accept the credentials: whatever can be read again is read again next time.
     pub(crate) fn refused(&self) {
-        if let Self::File(file) = self
-            && let Some(cached) = file.cached.lock().as_mut()
-        {
-            cached.stale = true;
+        match self {
+            Self::File(file) => {
+                if let Some(cached) = file.cached.lock().as_mut() {
+                    cached.stale = true;
+                }
+            }
+            Self::Renewed(token) => token.refused(),
+            Self::None | Self::Fixed(_) => {}
         }
     }
 }
@@ -111,11 +119,11 @@ impl TokenFile {
     }
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, UpstreamError> {
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, UpstreamError> {
     sensitive(&format!("Bearer {token}"))
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, UpstreamError> {
+pub(crate) fn sensitive(text: &str) -> Result<HeaderValue, UpstreamError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| {
         UpstreamError::credentials("token, user name or password has characters that HTTP headers cannot carry")
     })?;

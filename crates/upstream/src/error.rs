@@ -60,6 +60,17 @@ impl UpstreamError {
         }
     }
 
+    /// The text without what it is about.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Unreachable { detail, .. }
+            | Self::Tls { detail, .. }
+            | Self::Credentials { detail }
+            | Self::Invalid { detail } => detail.clone(),
+            Self::Timeout { .. } => "no connection within 10 s".to_owned(),
+        }
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::Invalid { detail: detail.into() }
     }

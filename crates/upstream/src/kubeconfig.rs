@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 use crate::client::Endpoint;
 use crate::credentials::{Credentials, TOKEN_FILE_TTL};
 use crate::error::UpstreamError;
+use crate::exec::{ExecConfig, Plugin, Plugins};
+use crate::renewed::Renewed;
 use crate::tls::{ClientCertificate, Trust};
 
 /// Larger files are refused unread. Real ones with a hundred clusters have about 1 MiB.
@@ -94,12 +96,17 @@ struct User {
     password: Option<Secret>,
     #[serde(rename = "as")]
     impersonate: Option<String>,
-    exec: Option<serde::de::IgnoredAny>,
+    exec: Option<ExecConfig>,
     auth_provider: Option<serde::de::IgnoredAny>,
 }
 
 /// The API server of a context.
-pub(crate) fn endpoint(yaml: &str, context: Option<&str>, policy: &Externals) -> Result<Endpoint, UpstreamError> {
+pub(crate) fn endpoint(
+    yaml: &str,
+    context: Option<&str>,
+    policy: &Externals,
+    plugins: Plugins,
+) -> Result<Endpoint, UpstreamError> {
     let config = parse(yaml)?;
     let context = config.context(context)?;
     let cluster = config.clusters.iter().find(|one| one.name == context.cluster);
@@ -110,13 +117,16 @@ pub(crate) fn endpoint(yaml: &str, context: Option<&str>, policy: &Externals) ->
         None if context.user.is_empty() => &nobody,
         None => return Err(missing("user", &context.user)),
     };
-    refuse_what_we_do_not_do(cluster, user)?;
+    refuse_what_we_do_not_do(cluster, user, plugins)?;
     Ok(Endpoint {
         server: cluster.server.clone(),
         trust: trust(cluster, policy)?,
         server_name: cluster.tls_server_name.clone().filter(|name| !name.is_empty()),
         certificate: certificate(user, policy)?,
-        credentials: credentials(user, policy)?,
+        credentials: match plugin(cluster, user, plugins)? {
+            Some(plugin) => Credentials::Renewed(Renewed::new(plugin)),
+            None => credentials(user, policy)?,
+        },
     })
 }
 
@@ -153,10 +163,10 @@ fn missing(what: &str, name: &str) -> UpstreamError {
     UpstreamError::invalid(format!("the kubeconfig's context names the {what} {name:?}, which is not in it"))
 }
 
-fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User) -> Result<(), UpstreamError> {
+fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User, plugins: Plugins) -> Result<(), UpstreamError> {
     let refusals = [
         (
-            user.exec.is_some(),
+            user.exec.is_some() && plugins == Plugins::Refused,
             "the kubeconfig's user gets its credentials from a program (exec), which is not run here; use a service \
              account's token (kubectl create token), a client certificate, or an agent in the cluster",
         ),
@@ -179,6 +189,15 @@ fn refuse_what_we_do_not_do(cluster: &Cluster, user: &User) -> Result<(), Upstre
         Some((_, reason)) => Err(UpstreamError::invalid(reason)),
         None => Ok(()),
     }
+}
+
+/// A program before all else, as in client-go.
+fn plugin(cluster: &Cluster, user: &User, plugins: Plugins) -> Result<Option<Plugin>, UpstreamError> {
+    let (Some(exec), Plugins::Allowed { deadline }) = (&user.exec, plugins) else {
+        return Ok(None);
+    };
+    let authorities = cluster.certificate_authority_data.as_deref();
+    Plugin::new(exec.clone(), deadline, &cluster.server, authorities).map(Some)
 }
 
 fn trust(cluster: &Cluster, policy: &Externals) -> Result<Trust, UpstreamError> {
@@ -272,7 +291,7 @@ mod tests {
     }
 
     fn refused(yaml: &str, context: Option<&str>, policy: &Externals) -> String {
-        match endpoint(yaml, context, policy) {
+        match endpoint(yaml, context, policy, Plugins::Refused) {
             Ok(_) => panic!("accepted: {yaml}"),
             Err(error) => error.to_string(),
         }
@@ -309,7 +328,7 @@ mod tests {
             refused(&good.replace("cluster: k", "cluster: z"), None, &Externals::Refused).contains("cluster \"z\"")
         );
         assert!(refused(&good.replace("user: u", "user: z"), None, &Externals::Refused).contains("user \"z\""));
-        assert!(endpoint(&good, Some("c"), &Externals::Refused).is_ok());
+        assert!(endpoint(&good, Some("c"), &Externals::Refused, Plugins::Refused).is_ok());
     }
 
     #[test]
@@ -324,7 +343,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.crt"), "pem").unwrap();
         let policy = Externals::Allowed { base_dir: directory.path().to_owned() };
-        let found = endpoint(&with("certificate-authority: ca.crt", "tokenFile: t"), None, &policy).unwrap();
+        let found =
+            endpoint(&with("certificate-authority: ca.crt", "tokenFile: t"), None, &policy, Plugins::Refused).unwrap();
         assert!(matches!(found.trust, Trust::Authorities(pem) if pem == b"pem"));
         assert!(matches!(found.credentials, Credentials::File(_)));
         assert!(refused(&with("certificate-authority: nope", ""), None, &policy).contains("cannot read"));
@@ -335,7 +355,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,300}") {
-            let _ = endpoint(&text, None, &Externals::Refused);
+            let _ = endpoint(&text, None, &Externals::Refused, Plugins::Refused);
         }
 
         #[test]
@@ -343,7 +363,7 @@ mod tests {
             let mut text = with("certificate-authority-data: YQ==, tls-server-name: x", "token: t, client-key-data: YQ==");
             let (from, to) = (at.min(text.len()), (at + len).min(text.len()));
             text.replace_range(from..to, &junk);
-            if let Ok(endpoint) = endpoint(&text, None, &Externals::Refused) {
+            if let Ok(endpoint) = endpoint(&text, None, &Externals::Refused, Plugins::Refused) {
                 let _ = crate::Upstream::new(endpoint);
             }
         }

@@ -11,19 +11,30 @@
 //!
 //! Must not know: who the caller is to the hub, policy, audit, or that there is a tunnel in front of it.
 
+mod access;
+mod call;
+pub mod check;
 mod client;
 mod connector;
 mod credentials;
+mod eks;
 mod error;
+mod exec;
 mod headers;
 mod identity;
 mod in_cluster;
 mod kubeconfig;
+mod oidc;
+mod renewed;
 mod tls;
 
+pub use access::{Access, ApiServer, Rules};
 pub use client::Upstream;
+pub use eks::{AwsEnvironment, EksCluster};
 pub use error::UpstreamError;
+pub use exec::Plugins;
 pub use flotilla_tunnel::body::{self, Body, BoxError};
 pub use identity::{Identity, InvalidIdentity};
 pub use in_cluster::ServiceAccount;
 pub use kubeconfig::Externals;
+pub use oidc::{OidcClient, RefreshTokens};

@@ -1,18 +1,17 @@
-//! `flotilla clusters ...`.
+//! `flotilla clusters ...`: seeing, choosing, adding and removing them. What is done to one is in
+//! [`super::cluster_care`].
 
-use std::path::{Path, PathBuf};
-
-use flotilla_types::api::{ClusterCreate, ClusterList, ClusterView};
+use flotilla_types::api::{ClusterList, ClusterView};
 use flotilla_types::name::check_cluster_name;
 use serde_json::Value;
 
-use crate::commands::agents;
+use crate::commands::access::Access;
+use crate::commands::{agents, cluster_care};
 use crate::config::Config;
 use crate::context::Context;
 use crate::duration::show_time;
-use crate::error::{CliError, Doing};
+use crate::error::CliError;
 use crate::hub_client::{Call, HubClient};
-use crate::kubeconfig;
 use crate::output::{OutputArgs, state, text};
 use crate::terminal::{self, during};
 
@@ -47,14 +46,20 @@ enum Command {
 
     /// Add a cluster: with an agent, or with a kubeconfig (administrators)
     ///
-    /// Without --kubeconfig, makes a one-use token and prints what to run in the cluster: nothing needs to
-    /// reach the cluster from outside. With --kubeconfig, the hub connects to the cluster itself; files that
-    /// the kubeconfig names are put into what is sent, and only the one context is.
+    /// Without credentials, makes a one-use token and prints what to run in the cluster: nothing needs to
+    /// reach the cluster from outside. With credentials, the hub connects to the cluster itself; files that
+    /// a kubeconfig names are put into what is sent, and only the one context is.
     #[command(after_help = "Examples:
   flotilla clusters add production-us-east
   flotilla clusters add staging --manifest | kubectl --context staging apply -f -
-  flotilla clusters add lab --kubeconfig ~/.kube/config --context lab")]
-    Add(Add),
+  flotilla clusters add lab --kubeconfig ~/.kube/config --context lab --label env=lab
+  flotilla clusters add prod --server https://prod:6443 --ca-file ca.crt --token-file token
+  flotilla clusters add prod --server https://prod:6443 --client-cert hub.crt --client-key hub.key
+  flotilla clusters add eu --server https://X.eks.amazonaws.com --ca-file ca.crt --eks-cluster eu --eks-region eu-central-1")]
+    Add(Box<Add>),
+
+    #[command(flatten)]
+    Care(cluster_care::Command),
 
     /// Remove a cluster and cut off its agents (administrators)
     #[command(
@@ -73,13 +78,12 @@ struct Add {
     /// Name that the cluster shall have
     name: String,
 
-    /// Kubeconfig with which the hub shall reach it
-    #[arg(long, value_name = "FILE", conflicts_with = "manifest")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
 
-    /// Context in that kubeconfig, instead of its current one
-    #[arg(long, requires = "kubeconfig")]
-    context: Option<String>,
+    /// What people say of it, as KEY=VALUE; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = cluster_care::label)]
+    labels: Vec<(String, String)>,
 
     /// Print the agent's manifest alone
     #[arg(long, conflicts_with = "output")]
@@ -97,7 +101,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.command {
         Command::List(output) => list(context, output).await,
         Command::Use { name } => choose(context, &name).await,
-        Command::Add(add) => add_cluster(context, add).await,
+        Command::Add(add) => add_cluster(context, *add).await,
+        Command::Care(command) => cluster_care::run(context, command).await,
         Command::Remove { name } => remove(context, &name).await,
     }
 }
@@ -116,7 +121,7 @@ async fn list(context: &Context, output: OutputArgs) -> Result<(), CliError> {
     context.output(output).show_list(
         &list,
         &list.clusters,
-        &["current", "name", "status", "backend", "version", "last seen"],
+        &["current", "name", "status", "backend", "health", "version", "last seen"],
         |view| row(view, current.as_deref()),
     )
 }
@@ -124,13 +129,15 @@ async fn list(context: &Context, output: OutputArgs) -> Result<(), CliError> {
 fn row(view: &ClusterView, current: Option<&str>) -> Vec<comfy_table::Cell> {
     let version = ["kubernetes_version", "kubernetesVersion", "kubernetes"]
         .iter()
-        .find_map(|key| view.metadata.get(*key).and_then(Value::as_str));
+        .find_map(|key| view.metadata.get(*key).and_then(Value::as_str))
+        .or_else(|| view.health.as_ref().map(|health| health.server_version.as_str()));
     vec![
         // Unlike other cells an empty one: the star is to be found at a glance.
         comfy_table::Cell::new(if current == Some(view.name.as_str()) { "*" } else { "" }),
         text(&view.name),
         state(&view.status),
         text(&view.backend),
+        state(view.health.as_ref().map_or("", |health| &health.status)),
         text(version.unwrap_or_default()),
         text(view.last_seen.map(show_time).unwrap_or_default()),
     ]
@@ -161,30 +168,20 @@ fn unknown(name: &str, list: &ClusterList) -> CliError {
 
 async fn add_cluster(context: &Context, add: Add) -> Result<(), CliError> {
     check_cluster_name(&add.name).map_err(|error| CliError::usage(error.to_string()))?;
-    match &add.kubeconfig {
-        None => agents::enrol(context, &add.name, add.manifest, add.output).await,
-        Some(file) => add_direct(context, &add, file).await,
-    }
-}
-
-async fn add_direct(context: &Context, add: &Add, file: &Path) -> Result<(), CliError> {
-    let body = ClusterCreate {
-        name: add.name.clone(),
-        kubeconfig: whole_kubeconfig(file, add.context.as_deref())?,
-        context: None,
+    let Some(mut body) = add.access.body()? else {
+        return agents::enrol(context, &add.name, add.manifest, add.output).await;
     };
+    if add.manifest {
+        return Err(CliError::usage("--manifest is for a cluster with an agent, which takes no credentials"));
+    }
+    (body.name, body.labels) = (add.name.clone(), add.labels.into_iter().collect());
     let call = Call::post(&["api", "clusters"]).json(&body)?;
-    // Whatever the hub says of the new cluster is shown to scripts as it came.
-    let made: Value = during("The hub connects to the cluster", context.client()?.call(&call)).await?;
-    context.output(add.output).show_text(&made, |_| format!("cluster {} added\n", add.name))
-}
-
-fn whole_kubeconfig(file: &Path, context: Option<&str>) -> Result<String, CliError> {
-    let content = std::fs::read_to_string(file).doing(format!("read {}", file.display()))?;
-    let directory = std::path::absolute(file).doing(format!("find {}", file.display()))?;
-    let directory = directory.parent().unwrap_or(Path::new("/"));
-    let whole = kubeconfig::self_contained(&kubeconfig::parse(&content)?, context, directory)?;
-    kubeconfig::render(&whole)
+    let made: ClusterView = during("The hub connects to the cluster", context.client()?.call(&call)).await?;
+    context.output(add.output).show_text(&made, |made| {
+        let found = made.health.as_ref().filter(|health| health.error.is_some());
+        let trouble = found.map(|health| format!("it is {}: {}\n", health.status, health.detail));
+        format!("cluster {} added\n{}", add.name, trouble.unwrap_or_default())
+    })
 }
 
 async fn remove(context: &Context, name: &str) -> Result<(), CliError> {

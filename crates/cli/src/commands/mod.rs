@@ -2,10 +2,12 @@
 //!
 //! Must not know: HTTP, file formats, locking; those are in the modules above.
 
+pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod audit_proof;
+pub(crate) mod cluster_care;
 pub(crate) mod clusters;
 pub(crate) mod completion;
 pub(crate) mod credential;

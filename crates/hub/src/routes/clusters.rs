@@ -2,21 +2,22 @@
 //!
 //! Must not know: how a cluster is reached.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use flotilla_cluster::backends::Kind;
-use flotilla_store::{Backend, Cluster};
-use flotilla_types::api::{ClusterCreate, ClusterList, ClusterView, ExecRequest, ExecResponse};
+use flotilla_store::{Cluster, ClusterHealth, NewCluster};
+use flotilla_types::api::{ClusterList, ClusterView, ExecRequest, ExecResponse};
 use flotilla_types::audit::{Target, Verb};
+use flotilla_types::cluster::ClusterCreate;
+use flotilla_types::id::ClusterId;
 use flotilla_types::name::check_cluster_name;
 use flotilla_types::problem::Problem;
 use flotilla_types::time::from_ms;
-use flotilla_upstream::{Externals, Upstream};
 use http::StatusCode;
-use secrecy::SecretString;
 
+use crate::direct::{Credential, UnsavedTokens};
 use crate::error::ApiError;
 use crate::hub::Hub;
 use crate::request::caller::{Administrator, Caller, Json, Path};
@@ -24,13 +25,24 @@ use crate::trail::Entry;
 
 type Answer<T> = Result<T, ApiError>;
 
-fn view(hub: &Hub, cluster: Cluster) -> ClusterView {
+/// A cluster as its users see it.
+pub(super) fn view(
+    hub: &Hub,
+    cluster: Cluster,
+    health: Option<ClusterHealth>,
+    default: Option<ClusterId>,
+) -> ClusterView {
     let connected = hub.backends.is_connected(&cluster.name);
     ClusterView {
         id: cluster.id,
         backend: cluster.backend.as_str().to_owned(),
         status: if connected { "connected" } else { "disconnected" }.to_owned(),
         last_seen: cluster.last_seen_ms.map(from_ms),
+        auth_type: cluster.auth_type,
+        server: cluster.server,
+        labels: cluster.labels,
+        health: health.map(|found| crate::health::status(Some(found))),
+        default: default == Some(cluster.id),
         metadata: cluster.metadata,
         name: cluster.name,
     }
@@ -42,10 +54,17 @@ pub async fn list(State(hub): State<Arc<Hub>>, caller: Caller) -> Answer<axum::J
     let policy = hub.policy.load_full();
     let mut clusters = hub.store.list_clusters().await?;
     clusters.retain(|cluster| caller.principal.sees(&policy, &cluster.name));
-    Ok(axum::Json(ClusterList { clusters: clusters.into_iter().map(|cluster| view(&hub, cluster)).collect() }))
+    let default = hub.store.default_cluster(caller.principal.user_id()).await?;
+    let health = hub.store.list_cluster_health().await?.into_iter().map(|found| (found.cluster, found));
+    let mut health: HashMap<ClusterId, ClusterHealth> = health.collect();
+    let shown = |cluster: Cluster| {
+        let found = health.remove(&cluster.id);
+        view(&hub, cluster, found, default)
+    };
+    Ok(axum::Json(ClusterList { clusters: clusters.into_iter().map(shown).collect() }))
 }
 
-/// Registers a cluster that the hub reaches with a kubeconfig, which is kept sealed.
+/// Registers a cluster that the hub reaches itself. The credentials are kept sealed and never given out.
 #[utoipa::path(post, path = "/api/clusters", tag = "clusters", request_body = ClusterCreate, responses(
     (status = 201, body = ClusterView), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn create(
@@ -54,27 +73,42 @@ pub async fn create(
     Json(body): Json<ClusterCreate>,
 ) -> Answer<impl IntoResponse> {
     check_cluster_name(&body.name)?;
-    let upstream = Upstream::from_kubeconfig(&body.kubeconfig, body.context.as_deref(), &Externals::Refused)
-        .map_err(|error| ApiError::invalid(format!("this kubeconfig cannot be used: {error}")))?;
-    let credential = crate::hub::DirectCredential { kubeconfig: body.kubeconfig, context: body.context };
-    let sealed = SecretString::from(serde_json::to_string(&credential).map_err(|error| ApiError::internal(&error))?);
+    check_labels(&body.labels)?;
+    let (name, labels) = (body.name.clone(), body.labels.clone());
+    let credential = Credential::of(body)?;
+    let upstream = credential.clone().open(&hub.config, UnsavedTokens::of(&credential))?;
+    let sealed = credential.sealed()?;
+    let new = NewCluster {
+        name: &name,
+        backend: credential.backend().0,
+        auth_type: Some(credential.auth_type()),
+        server: upstream.server(),
+        labels: &labels,
+        credential: &sealed,
+    };
     let entry = Entry {
         verb: Verb::ClusterCreate,
         status: 201,
-        command: format!("create cluster {}", body.name),
+        command: format!("create cluster {name}"),
         route: "/api/clusters",
-        target: target(&body.name),
+        target: target(&name),
     };
-    let id = hub
-        .trail
-        .act(&caller, entry, hub.store.create_direct_cluster(&body.name, Backend::Kubeconfig, &sealed))
-        .await?;
-    hub.backends.set_direct(&body.name, Kind::Kubeconfig, upstream);
-    hub.backends.probe().await;
-    hub.clusters.reload(&hub.store).await?;
+    let id = hub.trail.act(&caller, entry, hub.store.create_cluster(&new)).await?;
     let cluster =
         hub.store.cluster_by_id(id).await?.ok_or_else(|| ApiError::not_found("the cluster was removed meanwhile"))?;
-    Ok((StatusCode::CREATED, axum::Json(view(&hub, cluster))))
+    crate::direct::open_registered(&hub, &cluster).await?;
+    hub.clusters.reload(&hub.store).await?;
+    let found = crate::health::look_and_keep(&hub, &cluster).await?;
+    Ok((StatusCode::CREATED, axum::Json(view(&hub, cluster, Some(found), None))))
+}
+
+/// Labels are those of Kubernetes in kind, checked for size alone.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Answer<()> {
+    let fits = |text: &str, most: usize| text.len() <= most && text.chars().all(|c| !c.is_control());
+    if labels.len() <= 64 && labels.iter().all(|(key, value)| !key.is_empty() && fits(key, 253) && fits(value, 253)) {
+        return Ok(());
+    }
+    Err(ApiError::invalid("labels are at most 64, of at most 253 visible characters each; a key is not empty"))
 }
 
 /// Forgets a cluster: its agent is revoked and cut off, its credentials are deleted, its audit rows stay.
@@ -112,7 +146,9 @@ pub async fn remove(
         hub.tunnels.disconnect(agent.0);
     }
     hub.backends.remove(&cluster.name);
+    hub.health_metrics.forget(&cluster.name);
     hub.clusters.reload(&hub.store).await?;
+    hub.reload_policy().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -133,12 +169,12 @@ pub async fn exec(
     crate::kubectl::run(&hub, &cluster.name, &caller.principal, &token, address, body).await.map(axum::Json)
 }
 
-fn unknown(id: &str) -> ApiError {
+pub(super) fn unknown(id: &str) -> ApiError {
     ApiError::not_found(format!(
         "there is no cluster {id:?}, or it is not yours to see; list yours with: flotilla clusters list"
     ))
 }
 
-fn target(name: &str) -> Target {
+pub(super) fn target(name: &str) -> Target {
     Target { cluster: name.to_owned(), ..Target::default() }
 }

@@ -7,6 +7,8 @@ pub mod agents;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod cluster_care;
+pub mod cluster_shares;
 pub mod clusters;
 pub mod device;
 pub mod gateway;
@@ -79,7 +81,13 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(tickets::create))
         .routes(routes!(meta::whoami))
         .routes(routes!(clusters::list, clusters::create))
-        .routes(routes!(clusters::remove))
+        .routes(routes!(cluster_care::show, cluster_care::update, clusters::remove))
+        .routes(routes!(cluster_care::status))
+        .routes(routes!(cluster_care::test))
+        .routes(routes!(cluster_care::refresh))
+        .routes(routes!(cluster_care::credentials))
+        .routes(routes!(cluster_shares::set_default, cluster_shares::clear_default))
+        .routes(routes!(cluster_shares::list, cluster_shares::share, cluster_shares::unshare))
         .routes(routes!(clusters::exec))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::remove))

@@ -34,12 +34,15 @@ macro_rules! on_both_engines {
 mod access;
 mod audit;
 mod audit_proof;
+mod backup;
 mod bed;
+mod clusters;
 mod opening;
 mod postgres;
 mod process;
 mod recordings;
 mod registry;
+mod reseal;
 mod sessions;
 mod sign_in;
 mod users;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use flotilla_store::{DatabaseConfig, Driver, Store, StoreError};
+use flotilla_store::{DatabaseConfig, Driver, SchemaState, Store, StoreError};
 
 use crate::bed::{Bed, sealer};
 use crate::users::new_user;
@@ -25,10 +25,22 @@ async fn handles_migrate_at_once(bed: Bed) {
 async fn a_database_of_a_newer_version_is_left_alone(bed: Bed) {
     let store = bed.store().await;
     bed.execute("UPDATE _sqlx_migrations SET version = 9999 WHERE version = 2").await;
-    assert!(matches!(store.migrate().await, Err(StoreError::Migration(_))));
+    let error = store.migrate().await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error:?}");
+    assert!(error.to_string().contains("newer version of this program"), "{error}");
+    assert!(matches!(store.schema_state().await.unwrap(), SchemaState::Newer { found: 9999, .. }));
     // The failure holds no lock: putting it right is enough.
     bed.execute("UPDATE _sqlx_migrations SET version = 2 WHERE version = 9999").await;
     bed.open().await.migrate().await.unwrap();
+}
+
+async fn what_is_missing_is_told_without_touching_it(bed: Bed) {
+    let store = bed.open().await;
+    let SchemaState::Pending { found: 0, missing } = store.schema_state().await.unwrap() else { panic!("not empty") };
+    assert_eq!(missing.first(), Some(&1));
+    assert!(matches!(store.schema_state().await.unwrap(), SchemaState::Pending { found: 0, .. }), "untouched");
+    store.migrate().await.unwrap();
+    assert_eq!(store.schema_state().await.unwrap(), SchemaState::Current);
 }
 
 async fn a_closed_store_says_so(bed: Bed) {
@@ -42,6 +54,7 @@ on_both_engines!(
     migrations_run_again_and_again,
     handles_migrate_at_once,
     a_database_of_a_newer_version_is_left_alone,
+    what_is_missing_is_told_without_touching_it,
     a_closed_store_says_so,
 );
 
