@@ -58,8 +58,10 @@ pub struct LiveSession {
     pub user: UserId,
     /// The user's address.
     pub email: String,
-    /// Names of the user's roles, from all sources.
+    /// Names of the user's roles, from all sources: teams, groups and grants too.
     pub roles: Vec<String>,
+    /// The user's groups at the identity provider, as of the session's last token from there.
+    pub groups: Vec<String>,
 }
 
 /// The accounts could not be read.
@@ -125,7 +127,7 @@ impl Authenticator {
             let seen = self.forgotten.lock().count;
             let live = self.read(claims.sid).await?.filter(|live| live.user == claims.sub);
             let live = live.ok_or(AuthnError::SessionEnded)?;
-            let principal = Principal::new(live.user, live.email, claims.sid, live.roles);
+            let principal = Principal::new(live.user, live.email, claims.sid, live.roles, live.groups);
             let entry = Entry { principal: principal.clone(), claims: claims.clone() };
             if self.remember(key, entry, seen) {
                 return Ok(principal);

@@ -16,5 +16,6 @@ pub mod password;
 pub mod policy;
 pub mod principal;
 mod random;
+pub mod standing;
 pub mod throttle;
 pub mod token;

@@ -18,11 +18,18 @@ struct Inner {
     email: String,
     session: Option<SessionId>,
     roles: Vec<String>,
+    groups: Vec<String>,
 }
 
 impl Principal {
-    pub(crate) fn new(user: UserId, email: String, session: SessionId, roles: Vec<String>) -> Self {
-        Self(Arc::new(Inner { user, email, session: Some(session), roles }))
+    pub(crate) fn new(
+        user: UserId,
+        email: String,
+        session: SessionId,
+        roles: Vec<String>,
+        groups: Vec<String>,
+    ) -> Self {
+        Self(Arc::new(Inner { user, email, session: Some(session), roles, groups }))
     }
 
     /// The hub itself, in a job that nobody asked for (`retention`, `health`). It has no roles, so
@@ -31,7 +38,7 @@ impl Principal {
     #[must_use]
     pub fn system(job: &str) -> Self {
         let email = format!("flotilla:system:{job}");
-        Self(Arc::new(Inner { user: UserId(Uuid::nil()), email, session: None, roles: Vec::new() }))
+        Self(Arc::new(Inner { user: UserId(Uuid::nil()), email, session: None, roles: Vec::new(), groups: Vec::new() }))
     }
 
     /// The account's address, which is also the user name in every cluster.
@@ -57,6 +64,13 @@ impl Principal {
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.0.roles
+    }
+
+    /// Groups at the identity provider, as they were when the session was last read. In clusters of mode `raw` they
+    /// are passed on; what else they give is among the roles.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.0.groups
     }
 }
 

@@ -60,6 +60,22 @@ id_type!(
     /// One row of the audit log.
     AuditId
 );
+id_type!(
+    /// An organisation.
+    OrgId
+);
+id_type!(
+    /// A team of an organisation.
+    TeamId
+);
+id_type!(
+    /// An invitation to an organisation or a team.
+    InvitationId
+);
+id_type!(
+    /// A request for access, and the grant that it becomes.
+    AccessRequestId
+);
 
 /// Identifies one request from the first log line to the last audit row, in the hub, in the
 /// cluster's own audit log (`Audit-ID`) and in the answer (`X-Request-Id`).

@@ -3,11 +3,13 @@
 //!
 //! Must not know: how anything is stored, sent or decided. No I/O here.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod audit;
 pub mod id;
 pub mod name;
+pub mod org;
 pub mod policy;
 pub mod problem;
 pub mod status;
