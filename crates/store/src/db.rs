@@ -161,6 +161,7 @@ fn migrator() -> Migrator {
     const ALL: &[(i64, &str, &str)] = &[
         (1, "registry", include_str!("../migrations/0001_registry.sql")),
         (2, "audit", include_str!("../migrations/0002_audit.sql")),
+        (15, "organisations", include_str!("../migrations/0015_organisations.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)

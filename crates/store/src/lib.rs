@@ -6,27 +6,35 @@
 //!
 //! Must not know: HTTP, Kubernetes, how a decision is reached, where its configuration comes from.
 
+mod access;
 mod agents;
 pub mod audit;
 mod clusters;
 mod db;
 mod error;
 mod hex;
+mod invitations;
 mod keys;
 mod metrics;
+mod orgs;
 mod roles;
 pub mod seal;
 mod sessions;
+mod teams;
 mod users;
 
+pub use access::{AccessRequest, Decided, Decision, NewAccessRequest};
 pub use agents::{Agent, NewAgent};
 pub use clusters::{Backend, Cluster};
 pub use db::{DatabaseConfig, Driver};
 pub use error::StoreError;
+pub use invitations::{Acceptance, Invitation, NewInvitation};
 pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
+pub use orgs::{Org, OrgMember, OwnedCluster};
 pub use seal::{Kek, SealError, Sealer};
 pub use sessions::{LiveSession, Rotation};
+pub use teams::{Team, TeamMember};
 pub use users::{NewUser, User};
 
 use db::Db;

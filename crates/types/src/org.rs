@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// Name of the organisation that every hub has. Whoever is in no other is in it, and so is every cluster.
 pub const DEFAULT_ORG: &str = "default";
 
+/// Its id, the same on every hub.
+pub const DEFAULT_ORG_ID: OrgId = OrgId(uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*

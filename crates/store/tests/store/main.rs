@@ -34,6 +34,7 @@ macro_rules! on_both_engines {
 mod audit;
 mod bed;
 mod opening;
+mod orgs;
 mod postgres;
 mod process;
 mod registry;
