@@ -29,8 +29,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    agents, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command, kubectl as kubectl_command,
-    login, logout, password, roles, status, users, version,
+    agents, audit, auth, clusters, completion, credential, hub, invite, kubeconfig as kubeconfig_command,
+    kubectl as kubectl_command, login, logout, orgs, password, requests, roles, status, teams, users, version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -77,6 +77,12 @@ enum Command {
     Users(users::Args),
     Roles(roles::Args),
     Agents(agents::Args),
+    Orgs(orgs::Args),
+    Teams(teams::Args),
+    Invite(invite::Args),
+    Request(requests::AskArgs),
+    Requests(requests::Args),
+    Auth(auth::Args),
     Audit(audit::Args),
     Completion(completion::Args),
     Hub(hub::Args),
@@ -133,6 +139,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Users(args) => users::run(context, args).await,
         Command::Roles(args) => roles::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
+        Command::Orgs(args) => orgs::run(context, args).await,
+        Command::Teams(args) => teams::run(context, args).await,
+        Command::Invite(args) => invite::run(context, args).await,
+        Command::Request(args) => requests::ask(context, args).await,
+        Command::Requests(args) => requests::run(context, args).await,
+        Command::Auth(args) => auth::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         // `run` has taken these.
         Command::Kubectl(_) | Command::Hub(_) | Command::Completion(_) | Command::Version(_) => Ok(()),

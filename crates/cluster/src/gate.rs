@@ -73,6 +73,8 @@ pub struct Audited<T> {
 pub(crate) struct Grant {
     pub(crate) user: UserId,
     pub(crate) subject: Subject,
+    /// The person, who in clusters of mode `shared` is not the subject.
+    email: String,
     pub(crate) request_id: RequestId,
     rule: Arc<str>,
     route: &'static str,
@@ -135,6 +137,32 @@ impl Gate {
         request: ClusterRequest,
         context: &RequestContext,
     ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
+        self.authorize_about(principal, request, context, None)
+    }
+
+    /// [`Gate::authorize`] for a review of oneself: it arrives as the call `about` would, with the groups of a grant
+    /// exactly when that call would have them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn authorize_review(
+        &self,
+        principal: &Principal,
+        request: ClusterRequest,
+        context: &RequestContext,
+        about: &Action<'_>,
+    ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
+        let review = request.info().resource == "selfsubjectaccessreviews";
+        self.authorize_about(principal, request, context, review.then_some(about))
+    }
+
+    fn authorize_about(
+        &self,
+        principal: &Principal,
+        request: ClusterRequest,
+        context: &RequestContext,
+        about: Option<&Action<'_>>,
+    ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
         let policy = self.policy.load();
         let rule = match policy.decide(principal.roles(), &action(&request)) {
             Decision::Allowed { rule } => rule,
@@ -143,13 +171,12 @@ impl Gate {
         };
         let cluster = request.cluster().name.clone();
         self.metrics.allowed(&cluster, request.info().verb);
-        let subject = Subject {
-            groups: policy.groups_for(principal.roles(), &cluster),
-            user: principal.email().to_owned(),
-            cluster,
-        };
+        let own = action(&request);
+        let arrival = policy.arrival(principal.email(), principal.roles(), principal.groups(), about.unwrap_or(&own));
+        let subject = Subject { groups: arrival.groups, user: arrival.user, cluster };
         let grant = Grant {
             user: principal.user_id(),
+            email: principal.email().to_owned(),
             subject,
             request_id: context.request_id.clone(),
             rule,
@@ -236,7 +263,7 @@ impl Grant {
     fn row(&self, request: &ClusterRequest, act: Act) -> AuditRow {
         let actor = Actor {
             sub: Some(self.user),
-            email: self.subject.user.clone(),
+            email: self.email.clone(),
             groups: self.subject.groups.clone(),
             address: self.address.to_string(),
         };

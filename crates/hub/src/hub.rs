@@ -15,7 +15,7 @@ use flotilla_identity::policy::PolicySet;
 use flotilla_identity::throttle::LoginThrottle;
 use flotilla_identity::token::KeyRing;
 use flotilla_store::audit::AuditLog;
-use flotilla_store::{Store, StoreError};
+use flotilla_store::{OwnedCluster, Store, StoreError};
 use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
@@ -25,7 +25,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::kubectl::Kubectl;
+use crate::mail::Mailer;
 use crate::metrics::HubMetrics;
 use crate::roles::RoleBook;
 use crate::trail::Trail;
@@ -68,6 +70,8 @@ pub struct Hub {
     pub clusters: ClusterBook,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
+    /// Sends mail, if the hub can.
+    pub mailer: Option<Mailer>,
     /// Cancelled when the hub is asked to stop.
     pub shutdown: CancellationToken,
 }
@@ -79,6 +83,18 @@ impl Hub {
     /// The store does not answer, or a role there does not compile.
     pub async fn reload_policy(&self) -> anyhow::Result<()> {
         self.roles.set_database(self.store.list_roles().await?)?;
+        self.authenticator.forget_all();
+        Ok(())
+    }
+}
+
+impl Hub {
+    /// Takes up organisations, teams, ownership and grants after they changed. Held rights follow at once.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reload_directory(&self) -> anyhow::Result<()> {
+        self.roles.set_directory(Directory::read(&self.store).await?)?;
         self.authenticator.forget_all();
         Ok(())
     }
@@ -104,6 +120,14 @@ impl ClusterBook {
     #[must_use]
     pub fn find(&self, name_or_id: &str) -> Option<ClusterRef> {
         self.by_key.load().get(name_or_id).cloned()
+    }
+
+    /// Whether these, by id and name, are the clusters there are.
+    #[must_use]
+    pub fn has_exactly(&self, clusters: &[OwnedCluster]) -> bool {
+        let known = self.by_key.load();
+        let same = |one: &OwnedCluster| known.get(&one.name).is_some_and(|found| found.id == one.id);
+        known.len() == clusters.len() * 2 && clusters.iter().all(same)
     }
 
     /// Reads the registry again.
@@ -141,6 +165,8 @@ impl Accounts for StoreAccounts {
                 user: session.user,
                 roles: self.roles.effective(&session.email, session.roles),
                 email: session.email,
+                // A sign-in with an identity provider puts its groups here, and `RoleBook::of_groups` into the roles.
+                groups: Vec::new(),
             }))
         })
     }

@@ -3,13 +3,16 @@
 //!
 //! Must not know: how a request is decided, stored or carried; each has a crate of its own.
 
+pub mod access;
 pub mod bootstrap;
 pub mod config;
+pub mod directory;
 pub mod error;
 pub mod grpc;
 pub mod hub;
 pub mod kubectl;
 pub mod listen;
+pub mod mail;
 pub mod manifest;
 pub mod metrics;
 pub mod mount;
@@ -121,6 +124,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::watch_roles_file(Arc::clone(&hub))),
         tokio::spawn(workers::follow_store(Arc::clone(&hub))),
         tokio::spawn(workers::probe_clusters(Arc::clone(&hub))),
+        tokio::spawn(workers::follow_access(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, agents_tls)),
         tokio::spawn(listen::metrics::serve(Arc::clone(&hub), metrics)),
     ];
@@ -179,7 +183,12 @@ async fn assemble(
 ) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
     let mut registry = prometheus_client::registry::Registry::default();
     let keys = KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?;
-    let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), store.list_roles().await?)?);
+    let roles = Arc::new(RoleBook::open(
+        config.auth.roles_file.clone(),
+        store.list_roles().await?,
+        config.authorization.groups.clone(),
+        directory::Directory::read(&store).await?,
+    )?);
     let audit_options = AuditOptions {
         stdout: config.audit.stdout,
         queue: config.audit.queue,
@@ -218,6 +227,7 @@ async fn assemble(
         clusters: ClusterBook::default(),
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
         shutdown: CancellationToken::new(),
+        mailer: config.mail.as_ref().map(mail::Mailer::new).transpose()?,
         config,
         store,
         audit,

@@ -36,7 +36,8 @@ fn more_is_never_less() {
 
 #[test]
 fn a_role_in_a_team_never_reaches_the_organisation() {
-    for standing in all().into_iter().filter(|one| !one.platform_admin && one.org.is_none_or(|r| r == OrgRole::Member)) {
+    for standing in all().into_iter().filter(|one| !one.platform_admin && one.org.is_none_or(|r| r == OrgRole::Member))
+    {
         for act in [Act::ManageOrg, Act::ManageOwners, Act::ManagePlatform] {
             assert!(!allowed(standing, act), "{standing:?} {act:?}");
         }

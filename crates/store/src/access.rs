@@ -194,7 +194,7 @@ impl Store {
             insert.execute(&mut *tx).await.map_err(StoreError::unique("decision of yours"))?;
             let approvals: i64 =
                 sqlx::query_scalar(APPROVED).bind(key.as_str()).bind(true).fetch_one(&mut *tx).await?;
-            let decided = if !decision.approved {
+            if !decision.approved {
                 sqlx::query(DENY).bind(key.as_str()).execute(&mut *tx).await?;
                 Decided::Denied
             } else if approvals >= i64::from(request.approvals_needed) {
@@ -204,8 +204,7 @@ impl Store {
                 Decided::Granted(until)
             } else {
                 Decided::Waiting
-            };
-            decided
+            }
         }))
     }
 

@@ -72,10 +72,8 @@ const FORGET: &str = "DELETE FROM invitations WHERE expires_at <= $1";
 const INSERT_USER: &str = "INSERT INTO users (id, email, password_hash, must_change, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, $5, $5)";
 /// Whoever is more already stays that.
-const JOIN_ORG: &str =
-    "INSERT INTO org_members (org_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-const JOIN_TEAM: &str =
-    "INSERT INTO team_members (team_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const JOIN_ORG: &str = "INSERT INTO org_members (org_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const JOIN_TEAM: &str = "INSERT INTO team_members (team_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 impl Store {
     /// Keeps an invitation.

@@ -159,8 +159,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn list_team_clusters(&self) -> Result<Vec<(TeamId, ClusterId)>, StoreError> {
-        let rows: Vec<(String, String)> =
-            on_db!(&self.db, read, pool => sqlx::query_as(SHARED).fetch_all(pool).await?);
+        let rows: Vec<(String, String)> = on_db!(&self.db, read, pool => sqlx::query_as(SHARED).fetch_all(pool).await?);
         let read = |(team, cluster): (String, String)| {
             Ok((parse(&team, "team_clusters.team_id")?, parse(&cluster, "team_clusters.cluster_id")?))
         };

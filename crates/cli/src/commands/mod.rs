@@ -4,16 +4,21 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod auth;
 pub(crate) mod clusters;
 pub(crate) mod completion;
 pub(crate) mod credential;
 pub(crate) mod hub;
+pub(crate) mod invite;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod orgs;
 pub(crate) mod password;
+pub(crate) mod requests;
 pub(crate) mod roles;
 pub(crate) mod status;
+pub(crate) mod teams;
 pub(crate) mod users;
 pub(crate) mod version;

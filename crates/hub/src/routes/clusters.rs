@@ -131,7 +131,7 @@ pub async fn exec(
     crate::kubectl::run(&hub, &cluster.name, &caller.principal, &caller.token, body).await.map(axum::Json)
 }
 
-fn unknown(id: &str) -> ApiError {
+pub(super) fn unknown(id: &str) -> ApiError {
     ApiError::not_found(format!(
         "there is no cluster {id:?}, or it is not yours to see; list yours with: flotilla clusters list"
     ))

@@ -3,14 +3,19 @@
 //!
 //! Must not know: how anything is done.
 
+pub mod access_requests;
 pub mod agents;
 pub mod audit;
 pub mod auth;
+pub mod can_i;
 pub mod clusters;
 pub mod gateway;
+pub mod invitations;
 pub mod meta;
+pub mod orgs;
 mod redirect;
 pub mod roles;
+pub mod teams;
 pub mod users;
 
 use std::sync::Arc;
@@ -33,6 +38,8 @@ use crate::hub::Hub;
         (name = "users", description = "Accounts"),
         (name = "roles", description = "Policy"),
         (name = "agents", description = "Enrolment of agents"),
+        (name = "orgs", description = "Organisations, teams, invitations"),
+        (name = "access", description = "What one may do, and access on request"),
         (name = "audit", description = "Who did what"),
         (name = "hub", description = "The hub itself"),
     )
@@ -60,6 +67,31 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::register))
         .routes(routes!(agents::connect))
+        .routes(routes!(orgs::me))
+        .routes(routes!(orgs::list, orgs::create))
+        .routes(routes!(orgs::show, orgs::update, orgs::remove))
+        .routes(routes!(orgs::members, orgs::put_member))
+        .routes(routes!(orgs::remove_member))
+        .routes(routes!(orgs::clusters))
+        .routes(routes!(orgs::put_cluster))
+        .routes(routes!(orgs::admin_users))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::show, teams::remove))
+        .routes(routes!(teams::set_policy))
+        .routes(routes!(teams::members, teams::put_member))
+        .routes(routes!(teams::remove_member))
+        .routes(routes!(teams::share, teams::unshare))
+        .routes(routes!(invitations::invite_to_org))
+        .routes(routes!(invitations::invite_to_team))
+        .routes(routes!(invitations::list))
+        .routes(routes!(invitations::remove))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(access_requests::list, access_requests::create))
+        .routes(routes!(access_requests::show))
+        .routes(routes!(access_requests::approve))
+        .routes(routes!(access_requests::deny))
+        .routes(routes!(access_requests::end))
+        .routes(routes!(can_i::can_i))
         .routes(routes!(audit::list))
         .routes(routes!(meta::config))
         .routes(routes!(meta::jwks))

@@ -110,7 +110,7 @@ pub async fn remove(
         ..Entry::default()
     };
     hub.trail.act(&caller, entry, hub.store.delete_user(id)).await?;
-    hub.authenticator.forget_user(id);
+    hub.reload_directory().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -137,7 +137,11 @@ pub fn tier_role(tier: &str) -> Option<Role> {
 }
 
 fn maintained(verbs: &[&str]) -> ClusterRule {
-    rule("*", verbs, &["localsubjectaccessreviews", "rolebindings", "roles", "serviceaccounts", "serviceaccounts/token"])
+    rule(
+        "*",
+        verbs,
+        &["localsubjectaccessreviews", "rolebindings", "roles", "serviceaccounts", "serviceaccounts/token"],
+    )
 }
 
 fn admin() -> Role {

@@ -16,7 +16,8 @@ use super::Action;
 /// Calls that stand for everything that `rule` allows in `cluster`. Somebody for whom the policy allows all of them may
 /// do all that the rule would give.
 pub fn units<'a>(rule: &'a ClusterRule, cluster: &'a str) -> Vec<Action<'a>> {
-    let names: Vec<&str> = if rule.names.is_empty() { vec![""] } else { rule.names.iter().map(String::as_str).collect() };
+    let names: Vec<&str> =
+        if rule.names.is_empty() { vec![""] } else { rule.names.iter().map(String::as_str).collect() };
     let mut units = Vec::new();
     for (verb, resource, subresource) in calls(rule) {
         for api_group in &rule.api_groups {

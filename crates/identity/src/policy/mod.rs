@@ -208,6 +208,12 @@ pub struct PolicySet {
     modes: HashMap<Box<str>, Mode>,
 }
 
+/// Whether a pattern of cluster names, as rules have them, matches a name.
+#[must_use]
+pub fn cluster_matches(pattern: &str, cluster: &str) -> bool {
+    Pattern::new(pattern).matches(cluster)
+}
+
 struct CompiledRole {
     rules: Vec<CompiledRule>,
     source: Source,
@@ -318,7 +324,8 @@ impl PolicySet {
 
 impl CompiledRole {
     fn reaching<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a CompiledRule> {
-        let in_scope = self.scope.as_ref().is_none_or(|scope| scope.binary_search_by(|one| (**one).cmp(cluster)).is_ok());
+        let in_scope =
+            self.scope.as_ref().is_none_or(|scope| scope.binary_search_by(|one| (**one).cmp(cluster)).is_ok());
         self.rules.iter().filter(move |rule| in_scope && rule.cluster.matches(cluster))
     }
 

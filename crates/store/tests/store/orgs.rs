@@ -33,7 +33,10 @@ async fn everyone_and_everything_belongs_somewhere(bed: Bed) {
     assert!(matches!(store.remove_org_member(acme.id, ann.id).await, Err(StoreError::Conflict { .. })));
     store.put_org_member(acme.id, bob.id, OrgRole::Owner).await.unwrap();
     store.put_org_member(acme.id, ann.id, OrgRole::Member).await.unwrap();
-    assert!(matches!(store.put_org_member(acme.id, UserId::new(), OrgRole::Owner).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        store.put_org_member(acme.id, UserId::new(), OrgRole::Owner).await,
+        Err(StoreError::NotFound { .. })
+    ));
 
     let mine = OwnedCluster { id: dev, name: "dev".into(), org: acme.id, team: None, mode: Mode::Raw };
     store.put_owned_cluster(&mine).await.unwrap();
@@ -132,7 +135,10 @@ async fn a_request_becomes_a_grant_and_ends(bed: Bed) {
     let id = store.create_access_request(&new).await.unwrap();
     assert_eq!(store.pending_access_requests(bob.id).await.unwrap(), 1);
     let request = store.access_request(id).await.unwrap().unwrap();
-    assert_eq!((request.email.as_str(), request.clusters.as_slice(), request.state), ("bob@x", &[prod][..], RequestState::Pending));
+    assert_eq!(
+        (request.email.as_str(), request.clusters.as_slice(), request.state),
+        ("bob@x", &[prod][..], RequestState::Pending)
+    );
     let (one, two) = (UserId::new(), UserId::new());
     assert_eq!(store.decide_access_request(&request, &says(one, true, 1_000)).await.unwrap(), Decided::Waiting);
     let again = store.decide_access_request(&request, &says(one, true, 1_001)).await;
