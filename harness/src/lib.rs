@@ -16,16 +16,5 @@ pub use agent::AgentProcess;
 pub use hub::{HubOptions, HubProcess};
 pub use programs::Programs;
 
-/// Binds the tiers that Flotilla's built-in roles arrive with, as the agent's manifest does.
-pub const TIER_BINDINGS: &str = r#"
-{"apiVersion": "v1", "kind": "List", "items": [
-  {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "flotilla:tier:read"},
-   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-   "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "flotilla:tier:read"}]},
-  {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "flotilla:tier:write"},
-   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
-   "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "flotilla:tier:write"}]},
-  {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "flotilla:tier:admin"},
-   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-   "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "flotilla:tier:admin"}]}
-]}"#;
+/// Binds the tiers that Flotilla's built-in roles arrive with: the part of the agent's manifest that does so.
+pub const TIER_BINDINGS: &str = include_str!("../../crates/hub/src/tiers.yaml");

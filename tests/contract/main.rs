@@ -9,5 +9,5 @@ mod fixture;
 mod mounting;
 mod section_a;
 mod section_a_grpc;
-mod sign_in;
 mod section_d_clusters;
+mod sign_in;

@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used, reason = "a test program may fail here")]
 
 mod attacks;
+mod organisations;
 
 use std::collections::BTreeSet;
 
@@ -29,10 +30,12 @@ enum Access {
     SignedIn,
     /// Everyone signed in, for clusters that he sees.
     Cluster,
+    /// Those to whom the object is not hidden.
+    Hidden,
     /// Administrators of the hub.
     Administrator,
 }
-use Access::{Administrator, Cluster, Open, OwnProof, SignedIn};
+use Access::{Administrator, Cluster, Hidden, Open, OwnProof, SignedIn};
 
 /// Every operation of the people's API. The gateway stands at the end; it is not in the OpenAPI document.
 const ROUTES: &[(&str, &str, Access)] = &[
@@ -100,6 +103,40 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("delete", "/api/agents/{cluster}", Administrator),
     ("post", "/api/agents/register", OwnProof),
     ("get", "/api/agents/connect", Open),
+    ("get", "/api/me", SignedIn),
+    ("get", "/api/orgs", SignedIn),
+    ("post", "/api/orgs", Administrator),
+    ("get", "/api/orgs/{id}", Hidden),
+    ("patch", "/api/orgs/{id}", Hidden),
+    ("delete", "/api/orgs/{id}", Hidden),
+    ("get", "/api/orgs/{id}/members", Hidden),
+    ("put", "/api/orgs/{id}/members", Hidden),
+    ("delete", "/api/orgs/{id}/members/{user}", Hidden),
+    ("get", "/api/orgs/{id}/clusters", Hidden),
+    ("put", "/api/orgs/{id}/clusters/{cluster}", Hidden),
+    ("post", "/api/orgs/{id}/invite", Hidden),
+    ("get", "/api/orgs/{id}/invitations", Hidden),
+    ("delete", "/api/orgs/{id}/invitations/{invitation}", Hidden),
+    ("get", "/api/admin/users", Administrator),
+    ("get", "/api/teams", SignedIn),
+    ("post", "/api/teams", Hidden),
+    ("get", "/api/teams/{id}", Hidden),
+    ("delete", "/api/teams/{id}", Hidden),
+    ("put", "/api/teams/{id}/policy", Hidden),
+    ("get", "/api/teams/{id}/members", Hidden),
+    ("put", "/api/teams/{id}/members", Hidden),
+    ("delete", "/api/teams/{id}/members/{user}", Hidden),
+    ("put", "/api/teams/{id}/clusters/{cluster}", Hidden),
+    ("delete", "/api/teams/{id}/clusters/{cluster}", Hidden),
+    ("post", "/api/teams/{id}/invite", Hidden),
+    ("post", "/api/invitations/{token}/accept", OwnProof),
+    ("get", "/api/access-requests", SignedIn),
+    ("post", "/api/access-requests", Hidden),
+    ("get", "/api/access-requests/{id}", Hidden),
+    ("post", "/api/access-requests/{id}/approve", Hidden),
+    ("post", "/api/access-requests/{id}/deny", Hidden),
+    ("post", "/api/access-requests/{id}/end", Hidden),
+    ("post", "/api/clusters/{id}/can-i", Cluster),
     ("get", "/api/audit", SignedIn),
     ("get", "/api/audit/timeline", SignedIn),
     ("get", "/api/audit/keys", SignedIn),
@@ -146,9 +183,15 @@ fn every_route_is_listed() {
     assert!(stale.is_empty(), "rows without a route: {stale:?}");
 }
 
+/// An id that nothing has.
+const NOBODY: &str = "00000000-0000-7000-8000-000000000000";
+
 /// A path with its parameters filled in by things that do not exist.
 fn filled(path: &str) -> String {
-    path.replace("{id}", "00000000-0000-7000-8000-000000000000")
+    path.replace("{id}", NOBODY)
+        .replace("{user}", NOBODY)
+        .replace("{invitation}", NOBODY)
+        .replace("{token}", "nothing")
         .replace("{name}", "nothing")
         .replace("{cluster}", "nothing")
         .replace("{provider}", "nothing")
@@ -173,6 +216,26 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("post", "/api/users") => Some(json!({"email": "nobody@"})),
         ("put", "/api/users/{id}/roles") => Some(json!({"roles": []})),
         ("post" | "put", "/api/roles" | "/api/roles/{name}") => Some(json!({"name": "nothing", "clusters": []})),
+        ("post", "/api/orgs") => Some(json!({"name": "NOT A NAME"})),
+        ("patch", "/api/orgs/{id}") => Some(json!({"display_name": "x"})),
+        ("put", "/api/orgs/{id}/members") => Some(json!({"email": "nobody@example.com", "role": "org_member"})),
+        ("put", "/api/orgs/{id}/clusters/{cluster}") => Some(json!({})),
+        ("post", "/api/orgs/{id}/invite") => Some(json!({"role": "org_member"})),
+        ("post", "/api/teams") => Some(json!({"org": NOBODY, "name": "nothing"})),
+        ("put", "/api/teams/{id}/policy") => Some(json!({})),
+        ("put", "/api/teams/{id}/members") => Some(json!({"email": "nobody@example.com", "role": "viewer"})),
+        ("post", "/api/teams/{id}/invite") => Some(json!({"role": "viewer"})),
+        ("post", "/api/access-requests") => {
+            Some(json!({"cluster": "nothing", "namespaces": ["a"], "verbs": ["get"], "seconds": 60, "reason": "x"}))
+        }
+        ("post", "/api/clusters/{id}/can-i") => Some(json!({"checks": [{"verb": "get", "resource": "pods"}]})),
+        (
+            "post",
+            "/api/invitations/{token}/accept"
+            | "/api/access-requests/{id}/approve"
+            | "/api/access-requests/{id}/deny"
+            | "/api/access-requests/{id}/end",
+        ) => Some(json!({})),
         ("post", "/api/agents/tokens") => Some(json!({"cluster": "NOT A NAME"})),
         ("post", "/api/agents/register") => Some(json!({"token": "x", "cluster": "nothing", "csr": "x"})),
         _ => None,
@@ -201,7 +264,7 @@ async fn nobody_somebody_administrator() -> Result<()> {
         match access {
             Open => assert!(status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN, "{shown}"),
             OwnProof => assert!(status.is_client_error(), "{shown}"),
-            SignedIn | Cluster | Administrator => {
+            SignedIn | Cluster | Hidden | Administrator => {
                 assert_eq!((status, &problem["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")), "{shown}")
             }
         }
@@ -215,7 +278,9 @@ async fn nobody_somebody_administrator() -> Result<()> {
             Administrator => {
                 assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{shown}")
             }
-            Cluster => assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{shown}"),
+            Cluster | Hidden => {
+                assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{shown}")
+            }
             _ => assert!(status != StatusCode::FORBIDDEN && !status.is_server_error(), "{shown}"),
         }
         if *access == Administrator {

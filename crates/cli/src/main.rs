@@ -30,8 +30,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    agents, api_keys, audit, clusters, completion, credential, hub, kubeconfig as kubeconfig_command,
-    kubectl as kubectl_command, login, logout, password, recordings, roles, status, users, version,
+    agents, api_keys, audit, auth, clusters, completion, credential, hub, invite, kubeconfig as kubeconfig_command,
+    kubectl as kubectl_command, login, logout, orgs, password, recordings, requests, roles, status, teams, users,
+    version,
 };
 use crate::context::{Context, GlobalArgs};
 use crate::error::CliError;
@@ -79,6 +80,12 @@ enum Command {
     Roles(roles::Args),
     Agents(agents::Args),
     ApiKeys(api_keys::Args),
+    Orgs(orgs::Args),
+    Teams(teams::Args),
+    Invite(invite::Args),
+    Request(requests::AskArgs),
+    Requests(requests::Args),
+    Auth(auth::Args),
     Audit(audit::Args),
     Recordings(recordings::Args),
     Completion(completion::Args),
@@ -137,6 +144,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Roles(args) => roles::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
         Command::ApiKeys(args) => api_keys::run(context, args).await,
+        Command::Orgs(args) => orgs::run(context, args).await,
+        Command::Teams(args) => teams::run(context, args).await,
+        Command::Invite(args) => invite::run(context, args).await,
+        Command::Request(args) => requests::ask(context, args).await,
+        Command::Requests(args) => requests::run(context, args).await,
+        Command::Auth(args) => auth::run(context, args).await,
         Command::Audit(args) => audit::run(context, args).await,
         Command::Recordings(args) => recordings::run(context, args).await,
         // `run` has taken these.

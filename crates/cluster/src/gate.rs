@@ -27,7 +27,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use flotilla_identity::policy::{Decision, PolicySet, Recording};
+use flotilla_identity::policy::{Action, Decision, PolicySet, Recording};
 use flotilla_identity::principal::Principal;
 use flotilla_store::audit::{AuditError, AuditLog};
 use flotilla_types::audit::{Actor, AuditRow, Outcome};
@@ -93,6 +93,8 @@ pub struct Audited<T> {
 pub(crate) struct Grant {
     pub(crate) principal: Principal,
     pub(crate) subject: Subject,
+    /// The person, who in clusters of mode `shared` is not the subject.
+    email: String,
     pub(crate) request_id: RequestId,
     /// How the shell that is opened is recorded.
     recording: Recording,
@@ -163,6 +165,32 @@ impl Gate {
         request: ClusterRequest,
         context: &RequestContext,
     ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
+        self.authorize_about(principal, request, context, None)
+    }
+
+    /// [`Gate::authorize`] for a review of oneself: it arrives as the call `about` would, with the groups of a grant
+    /// exactly when that call would have them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn authorize_review(
+        &self,
+        principal: &Principal,
+        request: ClusterRequest,
+        context: &RequestContext,
+        about: &Action<'_>,
+    ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
+        let review = request.info().resource == "selfsubjectaccessreviews";
+        self.authorize_about(principal, request, context, review.then_some(about))
+    }
+
+    fn authorize_about(
+        &self,
+        principal: &Principal,
+        request: ClusterRequest,
+        context: &RequestContext,
+        about: Option<&Action<'_>>,
+    ) -> Result<Authorized<ClusterRequest>, Box<Denied>> {
         let policy = self.policy.load();
         let rule = match principal.may(&policy, &action(&request.cluster().name, request.info())) {
             Decision::Allowed { rule } => rule,
@@ -171,17 +199,16 @@ impl Gate {
         };
         let cluster = request.cluster().name.clone();
         self.metrics.allowed(&cluster, request.info().verb);
-        let subject = Subject {
-            groups: policy.groups_for(principal.roles(), &cluster),
-            user: principal.email().to_owned(),
-            cluster,
-        };
+        let own = action(&cluster, request.info());
         let recording = match kind_of(request.info()) {
-            Some(_) => policy.recording(principal.roles(), &action(&subject.cluster, request.info())),
+            Some(_) => policy.recording(principal.roles(), &own),
             None => Recording::default(),
         };
+        let arrival = policy.arrival(principal.email(), principal.roles(), principal.groups(), about.unwrap_or(&own));
+        let subject = Subject { groups: arrival.groups, user: arrival.user, cluster: cluster.clone() };
         let grant = Grant {
             principal: principal.clone(),
+            email: principal.email().to_owned(),
             subject,
             recording,
             request_id: context.request_id.clone(),
@@ -329,7 +356,7 @@ impl Grant {
     fn row(&self, request: &ClusterRequest, act: Act) -> AuditRow {
         let actor = Actor {
             sub: Some(self.principal.user_id()),
-            email: self.subject.user.clone(),
+            email: self.email.clone(),
             groups: self.subject.groups.clone(),
             address: self.address.to_string(),
         };

@@ -71,6 +71,10 @@ pub struct Config {
     pub database: Database,
     /// Sign-in, tokens, roles.
     pub auth: Auth,
+    /// What groups of the identity provider give, and access on request.
+    pub authorization: Authorization,
+    /// The server that takes the hub's mail; without one invitations go by link only.
+    pub mail: Option<Mail>,
     /// The certificate that people's clients see.
     pub tls: Tls,
     /// The audit log.
@@ -201,6 +205,96 @@ pub struct Rate {
     pub per_second: u32,
     /// Requests at once.
     pub burst: u32,
+}
+
+/// What groups of the identity provider give, and access on request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Authorization {
+    /// Tiers and teams by group.
+    pub groups: Vec<GroupRule>,
+    /// How long an invitation can be accepted, and a request for access waits for approval.
+    pub patience: Patience,
+}
+
+/// The server that takes the hub's mail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Its host.
+    pub host: String,
+    /// Its port. Left out: 465 with `tls`, 587 with `starttls`, 25 with `none`.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// `tls`, `starttls` or `none`; the last sends passwords and tokens in the clear.
+    #[serde(default = "starttls")]
+    pub encryption: String,
+    /// Account there.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Sender, for example `Flotilla <flotilla@example.com>`.
+    pub from: String,
+}
+
+fn starttls() -> String {
+    "starttls".to_owned()
+}
+
+/// How long invitations and requests stay open.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Patience {
+    /// Invitations.
+    pub invitation: Period,
+    /// Requests for access.
+    pub request: Period,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { invitation: Period::secs(7 * 86_400), request: Period::secs(86_400) }
+    }
+}
+
+/// What a group of the identity provider gives: a tier in some clusters, or a role in a team.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRule {
+    /// The group, as the identity provider names it.
+    pub group: String,
+    /// `read`, `triage`, `write`, `maintain` or `admin`.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// Patterns of clusters for the tier; all when left out.
+    #[serde(default)]
+    pub clusters: Vec<String>,
+    /// A team, `organisation/team`.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// The role there: `viewer`, `developer` or `team_admin`; viewer when left out.
+    #[serde(default)]
+    pub role: Option<flotilla_types::org::TeamRole>,
+}
+
+impl GroupRule {
+    fn check(&self) -> anyhow::Result<()> {
+        let tiers = flotilla_identity::policy::TIERS;
+        match (&self.tier, &self.team) {
+            (Some(tier), None) if tiers.contains(&tier.as_str()) => Ok(()),
+            (Some(tier), None) => {
+                anyhow::bail!("authorization.groups: {}: tier is {tier:?}; use one of {}", self.group, tiers.join(", "))
+            }
+            (None, Some(team)) if team.split('/').count() == 2 && self.clusters.is_empty() => Ok(()),
+            (None, Some(_)) => anyhow::bail!(
+                "authorization.groups: {}: give team as organisation/team, and no clusters: the team has its own",
+                self.group
+            ),
+            _ => anyhow::bail!("authorization.groups: {}: give either tier or team", self.group),
+        }
+    }
 }
 
 /// The certificate that people's clients see.
@@ -360,6 +454,8 @@ impl Default for Config {
             data_dir: PathBuf::from("flotilla-data"),
             database: Database::default(),
             auth: Auth::default(),
+            authorization: Authorization::default(),
+            mail: None,
             tls: Tls::default(),
             audit: Audit::default(),
             recordings: Recordings::default(),
@@ -557,6 +653,7 @@ impl Config {
             ));
         }
         self.audit.check()?;
+        self.authorization.groups.iter().try_for_each(GroupRule::check)?;
         self.clusters.iter().try_for_each(DirectCluster::check)
     }
 

@@ -18,7 +18,7 @@ use flotilla_identity::principal::Via;
 use flotilla_identity::throttle::LoginThrottle;
 use flotilla_identity::token::KeyRing;
 use flotilla_store::audit::AuditLog;
-use flotilla_store::{Store, StoreError};
+use flotilla_store::{OwnedCluster, Store, StoreError};
 use flotilla_tunnel::metrics::TunnelMetrics;
 use flotilla_tunnel::pki::CertificateAuthority;
 use flotilla_tunnel::registry::Registry;
@@ -27,16 +27,18 @@ use flotilla_types::time::now_ms;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::health::HealthMetrics;
 use crate::kubectl::Kubectl;
 use crate::listen::agents::Door;
+use crate::mail::Mailer;
 use crate::metrics::HubMetrics;
 use crate::recorder::Library;
 use crate::request::limits::Limits;
 use crate::roles::RoleBook;
 use crate::sessions::Sessions;
 use crate::shares;
-use crate::sign_in::Ways;
+use crate::sign_in::{OIDC, Ways};
 use crate::tickets::Tickets;
 use crate::trail::Trail;
 
@@ -90,6 +92,8 @@ pub struct Hub {
     pub library: Library,
     /// Runs kubectl for those who have none.
     pub kubectl: Kubectl,
+    /// Sends mail, if the hub can.
+    pub mailer: Option<Mailer>,
     /// Where else people sign in.
     pub ways: Arc<Ways>,
     /// Cancelled when the hub is asked to stop: it is no longer ready, but still takes requests.
@@ -110,6 +114,18 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Takes up organisations, teams, ownership and grants after they changed. Held rights follow at once.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reload_directory(&self) -> anyhow::Result<()> {
+        self.roles.set_directory(Directory::read(&self.store).await?)?;
+        self.authenticator.forget_all();
+        Ok(())
+    }
+}
+
 /// Names and ids of all registered clusters, for the request path: no database in the way.
 #[derive(Default)]
 pub struct ClusterBook {
@@ -121,6 +137,14 @@ impl ClusterBook {
     #[must_use]
     pub fn find(&self, name_or_id: &str) -> Option<ClusterRef> {
         self.by_key.load().get(name_or_id).cloned()
+    }
+
+    /// Whether these, by id and name, are the clusters there are.
+    #[must_use]
+    pub fn has_exactly(&self, clusters: &[OwnedCluster]) -> bool {
+        let known = self.by_key.load();
+        let same = |one: &OwnedCluster| known.get(&one.name).is_some_and(|found| found.id == one.id);
+        known.len() == clusters.len() * 2 && clusters.iter().all(same)
     }
 
     /// Reads the registry again.
@@ -151,25 +175,32 @@ pub struct StoreAccounts {
 }
 
 impl StoreAccounts {
-    /// Roles that somebody has in one session because of the provider that he signed in at.
-    async fn roles_from_provider(&self, session: SessionId) -> Result<Vec<String>, AccountsError> {
-        let found = self.store.groups_of_session(session).await.map_err(accounts_error)?;
-        Ok(found.map(|(provider, groups)| self.ways.roles_of(&provider, &groups)).unwrap_or_default())
-    }
-
     /// With the roles of clusters that were shared with him, and those that the roles file gives.
     async fn owner(&self, user: UserId, email: String, mut roles: Vec<String>) -> Result<LiveSession, AccountsError> {
         roles.extend(shares::roles_of(&self.store, user).await.map_err(accounts_error)?);
-        Ok(LiveSession { user, roles: self.roles.effective(&email, roles), email })
+        Ok(LiveSession { user, roles: self.roles.effective(&email, roles), email, groups: Vec::new() })
+    }
+
+    /// Adds what somebody has in one session because of the provider that he signed in at. Tiers and teams go by
+    /// groups of the OpenID Connect provider alone: anyone may give a group at GitHub the same name.
+    async fn with_provider(&self, session: SessionId, mut owner: LiveSession) -> Result<LiveSession, AccountsError> {
+        let found = self.store.groups_of_session(session).await.map_err(accounts_error)?;
+        let Some((provider, groups)) = found else { return Ok(owner) };
+        owner.roles.extend(self.ways.roles_of(&provider, &groups));
+        if provider == OIDC {
+            owner.roles.extend(self.roles.of_groups(&groups));
+            owner.groups = groups;
+        }
+        Ok(owner)
     }
 
     async fn find_token(&self, id: SessionId) -> Result<Option<LiveSession>, AccountsError> {
         let now = now_ms();
         let session = self.store.live_session(id, now).await.map_err(accounts_error)?;
-        if let Some(mut session) = session {
+        if let Some(session) = session {
             self.sessions.used(Via::Token(id), now);
-            session.roles.extend(self.roles_from_provider(id).await?);
-            return self.owner(session.user, session.email, session.roles).await.map(Some);
+            let owner = self.owner(session.user, session.email, session.roles).await?;
+            return self.with_provider(id, owner).await.map(Some);
         }
         // A token that the hub made for a call of its own in the name of a browser.
         Ok(self.find_browser(By::Id(id)).await?.map(|live| live.owner))
@@ -178,12 +209,11 @@ impl StoreAccounts {
     async fn find_browser(&self, by: By<'_, SessionId>) -> Result<Option<LiveBrowserSession>, AccountsError> {
         let now = now_ms();
         let Some(session) = self.sessions.browser(by, now).await.map_err(accounts_error)? else { return Ok(None) };
-        let Some((email, mut roles)) = self.store.roles_of(session.user).await.map_err(accounts_error)? else {
+        let Some((email, roles)) = self.store.roles_of(session.user).await.map_err(accounts_error)? else {
             return Ok(None);
         };
-        roles.extend(self.roles_from_provider(session.id).await?);
         self.sessions.used(Via::Browser(session.id), now);
-        let owner = self.owner(session.user, email, roles).await?;
+        let owner = self.with_provider(session.id, self.owner(session.user, email, roles).await?).await?;
         Ok(Some(LiveBrowserSession { id: session.id, owner, ends_at_ms: session.max_until_ms }))
     }
 

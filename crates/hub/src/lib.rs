@@ -3,9 +3,11 @@
 //!
 //! Must not know: how a request is decided, stored or carried; each has a crate of its own.
 
+pub mod access;
 pub mod bootstrap;
 pub mod config;
 pub mod direct;
+pub mod directory;
 pub mod error;
 pub mod export;
 pub mod grpc;
@@ -15,6 +17,7 @@ pub mod keeper;
 pub mod keyring;
 pub mod kubectl;
 pub mod listen;
+pub mod mail;
 pub mod maintain;
 pub mod manifest;
 pub mod metrics;
@@ -146,6 +149,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::note_uses(Arc::clone(&hub))),
         tokio::spawn(sign_in::refresh::follow(Arc::clone(&hub))),
         tokio::spawn(health::watch_clusters(Arc::clone(&hub))),
+        tokio::spawn(workers::follow_access(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
         tokio::spawn(hub.library.clone().keep()),
@@ -250,7 +254,12 @@ async fn assemble(
 ) -> anyhow::Result<(Hub, tokio::task::JoinHandle<()>)> {
     let mut registry = prometheus_client::registry::Registry::default();
     let keys = KeyRing::new(bootstrap::signing_keys(&config, &store).await?)?;
-    let roles = Arc::new(RoleBook::open(config.auth.roles_file.clone(), shares::roles(&store).await?)?);
+    let roles = Arc::new(RoleBook::open(
+        config.auth.roles_file.clone(),
+        shares::roles(&store).await?,
+        config.authorization.groups.clone(),
+        directory::Directory::read(&store).await?,
+    )?);
     let audit_options = AuditOptions {
         stdout: config.audit.stdout,
         queue: config.audit.queue,
@@ -316,6 +325,7 @@ async fn assemble(
         kubectl: Kubectl::new(config.gateway.kubectl.clone(), trust, config.gateway.exec_timeout.0),
         stopping: CancellationToken::new(),
         shutdown: CancellationToken::new(),
+        mailer: config.mail.as_ref().map(mail::Mailer::new).transpose()?,
         config,
         store,
         audit,

@@ -49,8 +49,8 @@ pub async fn restore(options: &Options, from: &Path) -> anyhow::Result<String> {
     let (manifest, chain) = store.restore(from).await?;
     let opened = store.list_signing_keys().await;
     store.close().await;
-    if let Some(bad) = chain.bad {
-        anyhow::bail!("everything is restored, but the audit chain is broken at row {}: {}", bad.seq, bad.problem);
+    if let Some(flaw) = chain.flaws.first() {
+        anyhow::bail!("everything is restored, but audit row {}: {}", flaw.seq, flaw.kind.describe());
     }
     let mut text = format!("{} rows restored; {} audit rows verified", manifest.rows(), chain.good);
     if let Err(error) = opened {

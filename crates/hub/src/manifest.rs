@@ -4,6 +4,9 @@
 
 use crate::config::Config;
 
+/// What each tier may do in a cluster: ClusterRoles of Kubernetes, and one of ours between `view` and `edit`.
+pub const TIERS: &str = include_str!("tiers.yaml");
+
 /// Namespace, service account, rights and Deployment of the agent of `cluster`.
 ///
 /// The agent may impersonate people and groups, and keep its key and certificate in one Secret; nothing else. What
@@ -16,9 +19,6 @@ use crate::config::Config;
 pub fn agent(config: &Config, cluster: &str, token: &str) -> String {
     let hub_url = config.agent_url();
     let image = &config.agents.image;
-    let tiers = [("read", "view"), ("write", "edit"), ("admin", "cluster-admin")]
-        .map(|(tier, role)| binding(tier, role))
-        .concat();
     format!(
         r#"apiVersion: v1
 kind: Namespace
@@ -57,7 +57,8 @@ metadata: {{name: flotilla-agent, namespace: flotilla-system}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: flotilla-agent}}
 subjects: [{{kind: ServiceAccount, name: flotilla-agent, namespace: flotilla-system}}]
 ---
-{tiers}apiVersion: v1
+{TIERS}---
+apiVersion: v1
 kind: Secret
 metadata: {{name: flotilla-agent, namespace: flotilla-system}}
 stringData: {{token: "{token}"}}
@@ -92,18 +93,6 @@ spec:
           runAsUser: 65532
           capabilities: {{drop: [ALL]}}
           seccompProfile: {{type: RuntimeDefault}}
-"#
-    )
-}
-
-fn binding(tier: &str, cluster_role: &str) -> String {
-    format!(
-        r#"apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {{name: "flotilla:tier:{tier}"}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {cluster_role}}}
-subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "flotilla:tier:{tier}"}}]
----
 "#
     )
 }

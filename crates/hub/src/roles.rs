@@ -15,6 +15,8 @@ use flotilla_types::name::normalize_email;
 use flotilla_types::policy::{Role, RoleFile};
 use parking_lot::Mutex;
 
+use crate::config::GroupRule;
+use crate::directory::Directory;
 use crate::error::ApiError;
 
 /// The roles in force.
@@ -22,6 +24,10 @@ pub struct RoleBook {
     path: Option<PathBuf>,
     file: ArcSwap<RoleFile>,
     database: Mutex<Vec<Role>>,
+    /// What groups of the identity provider give.
+    groups: Vec<GroupRule>,
+    /// Teams and grants, which give roles too.
+    directory: ArcSwap<Directory>,
     policy: Arc<ArcSwap<PolicySet>>,
 }
 
@@ -30,11 +36,18 @@ impl RoleBook {
     ///
     /// # Errors
     /// The file cannot be read or says something that is not allowed; all its problems are named.
-    pub fn open(path: Option<PathBuf>, database: Vec<Role>) -> anyhow::Result<Self> {
+    pub fn open(
+        path: Option<PathBuf>,
+        database: Vec<Role>,
+        groups: Vec<GroupRule>,
+        directory: Directory,
+    ) -> anyhow::Result<Self> {
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
-        let policy = compile(&file, &database)?;
+        let policy = compile(&file, &database, &groups, &directory)?;
         Ok(Self {
             path,
+            groups,
+            directory: ArcSwap::from_pointee(directory),
             file: ArcSwap::from_pointee(file),
             database: Mutex::new(database),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
@@ -52,10 +65,36 @@ impl RoleBook {
     /// # Errors
     /// They do not compile; the policy stays as it was.
     pub fn set_database(&self, roles: Vec<Role>) -> anyhow::Result<()> {
-        let policy = compile(&self.file.load(), &roles)?;
+        let policy = compile(&self.file.load(), &roles, &self.groups, &self.directory.load())?;
         *self.database.lock() = roles;
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    /// Takes teams, ownership and grants as they are now. Whoever calls it then lets the authenticator forget.
+    ///
+    /// # Errors
+    /// They do not compile; the policy stays as it was.
+    pub fn set_directory(&self, directory: Directory) -> anyhow::Result<()> {
+        let database = self.database.lock();
+        let policy = compile(&self.file.load(), &database, &self.groups, &directory)?;
+        self.directory.store(Arc::new(directory));
+        self.policy.store(Arc::new(policy));
+        Ok(())
+    }
+
+    /// Organisations, teams, ownership and grants as they are.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// The roles that groups of the identity provider give. Whoever signs somebody in with such groups adds them to
+    /// those of [`RoleBook::effective`] and puts the groups into `LiveSession::groups`.
+    #[must_use]
+    pub fn of_groups(&self, groups: &[String]) -> Vec<String> {
+        let given = self.groups.iter().filter(|rule| groups.contains(&rule.group));
+        given.flat_map(|rule| self.directory.load().roles_of_group(rule)).collect()
     }
 
     /// Reads the roles file again.
@@ -65,7 +104,7 @@ impl RoleBook {
     pub fn reload_file(&self) -> anyhow::Result<()> {
         let Some(path) = self.path.as_deref() else { return Ok(()) };
         let file = read(path)?;
-        let policy = compile(&file, &self.database.lock())?;
+        let policy = compile(&file, &self.database.lock(), &self.groups, &self.directory.load())?;
         self.file.store(Arc::new(file));
         self.policy.store(Arc::new(policy));
         Ok(())
@@ -79,12 +118,13 @@ impl RoleBook {
         Some((metadata.modified().ok()?, metadata.len()))
     }
 
-    /// The roles of `email`: those of the database and those that the file gives, without duplicates.
+    /// The roles of `email`: those of the database, and those that the file, teams and grants give, without duplicates.
     #[must_use]
     pub fn effective(&self, email: &str, mut roles: Vec<String>) -> Vec<String> {
         let file = self.file.load();
         let given = file.users.iter().filter(|user| normalize_email(&user.email).is_ok_and(|address| address == email));
         roles.extend(given.flat_map(|user| user.roles.iter().cloned()));
+        roles.extend_from_slice(self.directory.load().held_by(email));
         roles.sort_unstable();
         roles.dedup();
         roles
@@ -144,7 +184,12 @@ fn read(path: &Path) -> anyhow::Result<RoleFile> {
 }
 
 /// Database, then built-in, then file: the later hides the earlier of the same name.
-fn compile(file: &RoleFile, database: &[Role]) -> anyhow::Result<PolicySet> {
+fn compile(
+    file: &RoleFile,
+    database: &[Role],
+    groups: &[GroupRule],
+    directory: &Directory,
+) -> anyhow::Result<PolicySet> {
     let mut roles: BTreeMap<String, (Role, Source)> = BTreeMap::new();
     let built_in = built_in_roles().into_iter().map(|role| (role, Source::BuiltIn));
     let stored = database.iter().cloned().map(|role| (role, Source::Database));
@@ -162,7 +207,10 @@ fn compile(file: &RoleFile, database: &[Role]) -> anyhow::Result<PolicySet> {
             anyhow::bail!("the roles file gives {} the role {unknown:?}, which does not exist", user.email);
         }
     }
-    compile_policy(roles.into_values().collect()).map_err(|errors| anyhow::anyhow!(listed(&errors)))
+    let derived = directory.derived(groups, |name| roles.get(name).map(|(role, _)| role.clone()));
+    compile_policy(roles.into_values().collect())
+        .and_then(|set| set.with_derived(derived, directory.modes()))
+        .map_err(|errors| anyhow::anyhow!(listed(&errors)))
 }
 
 fn listed(errors: &[PolicyError]) -> String {

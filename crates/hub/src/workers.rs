@@ -127,6 +127,34 @@ pub async fn note_uses(hub: Arc<Hub>) {
     }
 }
 
+/// Ends grants whose time has come, and takes up teams and grants that changed on another hub. That a grant gives
+/// nothing after its end does not hang on this worker: the policy compares the clock with each call.
+pub async fn follow_access(hub: Arc<Hub>) {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            () = hub.shutdown.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        if let Err(error) = follow_access_once(&hub).await {
+            tracing::warn!(error = format!("{error:#}"), "teams and grants could not be followed; trying again");
+        }
+    }
+}
+
+async fn follow_access_once(hub: &Hub) -> anyhow::Result<()> {
+    let now = now_ms();
+    let stale = now - hub.config.authorization.patience.request.as_ms();
+    for grant in hub.store.sweep_access_requests(now, stale).await? {
+        crate::access::ended_by_itself(hub, grant).await?;
+    }
+    let directory = hub.roles.directory();
+    if hub.store.access_revision().await? != directory.revision || !hub.clusters.has_exactly(&directory.clusters) {
+        hub.reload_directory().await?;
+    }
+    Ok(())
+}
+
 /// Takes up roles, clusters and keys that changed in the database (another hub, a command), and replaces keys
 /// that are too old.
 pub async fn follow_store(hub: Arc<Hub>) {
@@ -191,6 +219,7 @@ async fn forget(hub: &Hub) -> anyhow::Result<()> {
     hub.sessions.forget(now).await?;
     hub.store.forget_sign_ins(now).await?;
     hub.store.forget_api_keys(now - EXPIRED_KEY_KEPT_MS).await?;
+    hub.store.forget_invitations(now).await?;
     hub.store.forget_enrolment_tokens(now - hub.config.agents.token_expiry.as_ms()).await?;
     hub.store.forget_signing_keys(now - bootstrap::RETIRED_KEY_KEPT_MS).await?;
     Ok(())

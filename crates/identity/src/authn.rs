@@ -108,8 +108,10 @@ pub struct LiveSession {
     pub user: UserId,
     /// The user's address.
     pub email: String,
-    /// Names of the user's roles, from all sources.
+    /// Names of the user's roles, from all sources: teams, groups and grants too.
     pub roles: Vec<String>,
+    /// The user's groups at the identity provider, as of the session's last token from there.
+    pub groups: Vec<String>,
 }
 
 /// The accounts could not be read.
@@ -333,7 +335,7 @@ impl Found {
     }
 
     fn principal(self) -> Principal {
-        Principal::new(self.owner.user, self.owner.email, self.via, self.owner.roles, self.scopes)
+        Principal::new(self.owner.user, self.owner.email, self.via, self.owner.roles, self.owner.groups, self.scopes)
     }
 }
 

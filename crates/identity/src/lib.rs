@@ -21,5 +21,6 @@ pub mod principal;
 mod random;
 pub mod scopes;
 pub mod single_flight;
+pub mod standing;
 pub mod throttle;
 pub mod token;

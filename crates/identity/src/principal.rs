@@ -34,12 +34,20 @@ struct Inner {
     email: String,
     via: Via,
     roles: Vec<String>,
+    groups: Vec<String>,
     scopes: Option<Scopes>,
 }
 
 impl Principal {
-    pub(crate) fn new(user: UserId, email: String, via: Via, roles: Vec<String>, scopes: Option<Scopes>) -> Self {
-        Self(Arc::new(Inner { user, email, via, roles, scopes }))
+    pub(crate) fn new(
+        user: UserId,
+        email: String,
+        via: Via,
+        roles: Vec<String>,
+        groups: Vec<String>,
+        scopes: Option<Scopes>,
+    ) -> Self {
+        Self(Arc::new(Inner { user, email, via, roles, groups, scopes }))
     }
 
     /// The hub itself, in a job that nobody asked for (`retention`, `health`). It has no roles, so
@@ -48,7 +56,7 @@ impl Principal {
     #[must_use]
     pub fn system(job: &str) -> Self {
         let email = format!("flotilla:system:{job}");
-        Self::new(UserId(Uuid::nil()), email, Via::System, Vec::new(), None)
+        Self::new(UserId(Uuid::nil()), email, Via::System, Vec::new(), Vec::new(), None)
     }
 
     /// The account's address, which is also the user name in every cluster.
@@ -83,6 +91,13 @@ impl Principal {
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.0.roles
+    }
+
+    /// Groups at the identity provider, as they were when the session was last read. In clusters of mode `raw` they
+    /// are passed on; what else they give is among the roles.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.0.groups
     }
 
     /// What narrows the roles: the scopes of a key.

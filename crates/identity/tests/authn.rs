@@ -61,7 +61,12 @@ impl World {
     fn with_ttl(ttl: Duration) -> Self {
         let (user, session) = (UserId::new(), SessionId::new());
         let book = Arc::new(Book::default());
-        let live = LiveSession { user, email: "now@example.com".to_owned(), roles: vec!["dev".to_owned()] };
+        let live = LiveSession {
+            user,
+            email: "now@example.com".to_owned(),
+            roles: vec!["dev".to_owned()],
+            groups: Vec::new(),
+        };
         book.sessions.lock().insert(session, live);
         let token = KEYS.issue_access(user, "then@example.com", session, ttl).unwrap().0;
         Self { authn: Arc::new(Authenticator::new(KEYS.clone(), book.clone())), book, user, session, token }

@@ -193,6 +193,7 @@ fn migrator() -> Migrator {
         (12, "sign_in", include_str!("../migrations/0012_sign_in.sql")),
         (13, "recordings", include_str!("../migrations/0013_recordings.sql")),
         (14, "clusters", include_str!("../migrations/0014_clusters.sql")),
+        (15, "organisations", include_str!("../migrations/0015_organisations.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)

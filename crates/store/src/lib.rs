@@ -6,6 +6,7 @@
 //!
 //! Must not know: HTTP, Kubernetes, how a decision is reached, where its configuration comes from.
 
+mod access;
 mod agents;
 mod api_keys;
 pub mod audit;
@@ -18,18 +19,22 @@ mod db;
 mod devices;
 mod error;
 mod identities;
+mod invitations;
 mod keys;
 mod metrics;
 mod oauth;
+mod orgs;
 mod recordings;
 mod reseal;
 mod roles;
 mod schema;
 pub mod seal;
 mod sessions;
+mod teams;
 mod tickets;
 mod users;
 
+pub use access::{AccessRequest, Decided, Decision, NewAccessRequest};
 pub use agents::{Agent, NewAgent};
 pub use api_keys::{ApiKey, LiveKey, NewApiKey};
 pub use browser_sessions::BrowserSession;
@@ -40,14 +45,17 @@ pub use db::{DatabaseConfig, Driver};
 pub use devices::{NewDevice, Poll};
 pub use error::StoreError;
 pub use identities::{LoggedOut, NewIdentity, NewProviderSession, ProviderSession, ProviderSessionId};
+pub use invitations::{Acceptance, Invitation, NewInvitation};
 pub use keys::SigningKey;
 pub use metrics::StoreMetrics;
 pub use oauth::{OauthCode, OauthState};
+pub use orgs::{Org, OrgMember, OwnedCluster};
 pub use recordings::{ChunkReader, NewRecording, Progress, Recording, RecordingEnd};
 pub use reseal::KeysInUse;
 pub use schema::SchemaState;
 pub use seal::{Kek, KekSource, SealError, Sealer};
 pub use sessions::{Device, LiveSession, Rotation, TokenSession};
+pub use teams::{Team, TeamMember};
 pub use tickets::Ticket;
 pub use users::{NewUser, User};
 

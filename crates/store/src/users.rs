@@ -155,10 +155,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn delete_user(&self, id: UserId) -> Result<(), StoreError> {
-        let done = on_db!(&self.db, write, pool => {
-            sqlx::query(DELETE).bind(id.to_string()).execute(pool).await?.rows_affected()
+        on_db!(&self.db, tx, tx => {
+            found(sqlx::query(DELETE).bind(id.to_string()).execute(&mut *tx).await?.rows_affected(), "user")?;
+            // Memberships and grants went along: an account of the same name must not find them in some hub's memory.
+            sqlx::query(crate::orgs::BUMP).execute(&mut *tx).await?;
         });
-        found(done, "user")
+        Ok(())
     }
 }
 

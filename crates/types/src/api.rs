@@ -216,7 +216,7 @@ pub struct RoleView {
     /// The role.
     #[serde(flatten)]
     pub role: Role,
-    /// `built-in`, `file` or `database`; only the last can be changed through the API.
+    /// `built-in`, `file`, `database`, or where it follows from: `team`, `group`, `grant`. Only those in the database can be changed through the API.
     pub source: String,
 }
 

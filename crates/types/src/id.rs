@@ -64,6 +64,22 @@ id_type!(
     /// One row of the audit log.
     AuditId
 );
+id_type!(
+    /// An organisation.
+    OrgId
+);
+id_type!(
+    /// A team of an organisation.
+    TeamId
+);
+id_type!(
+    /// An invitation to an organisation or a team.
+    InvitationId
+);
+id_type!(
+    /// A request for access, and the grant that it becomes.
+    AccessRequestId
+);
 
 id_type!(
     /// One recorded shell.

@@ -59,6 +59,20 @@ pub fn check_role_name(name: &str) -> Result<(), InvalidName> {
     }
 }
 
+/// Checks the name of an organisation or a team: it becomes a part of Kubernetes group names.
+///
+/// # Errors
+/// Says which rule the name breaks.
+pub fn check_slug(what: &'static str, name: &str) -> Result<(), InvalidName> {
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edges = !name.starts_with('-') && !name.ends_with('-');
+    if (1..=40).contains(&name.len()) && name.bytes().all(ok) && edges {
+        Ok(())
+    } else {
+        Err(refuse(what, name, "use 1 to 40 of a-z, 0-9 and '-', beginning and ending with a letter or digit"))
+    }
+}
+
 /// Checks and normalises (trims, lower-cases) an e-mail address. It is an account's name here, not a
 /// promise that mail arrives, so the check is of shape only. It must be safe as the value of
 /// `Impersonate-User`: no control characters, and not of the form `system:...`.

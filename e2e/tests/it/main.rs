@@ -29,6 +29,7 @@ mod hub_kubectl;
 mod kills;
 mod links;
 mod objects;
+mod on_request;
 mod requests;
 mod settings;
 mod shells;

@@ -1,7 +1,9 @@
 //! `flotilla users ...`.
 
 use flotilla_types::api::{RolesRequest, UserCreate, UserCreated, UserList, UserView};
+use flotilla_types::id::UserId;
 use flotilla_types::name::normalize_email;
+use flotilla_types::org::MemberList;
 use secrecy::ExposeSecret;
 
 use crate::context::Context;
@@ -161,6 +163,16 @@ pub(crate) async fn find(client: &HubClient, email: &str) -> Result<UserView, Cl
         .into_iter()
         .find(|user| user.email == email)
         .ok_or_else(|| CliError::general(format!("there is no account {email}")).hint("flotilla users list shows them"))
+}
+
+/// The account of an address among members.
+///
+/// # Errors
+/// It is not among them.
+pub(crate) fn among(list: &MemberList, email: &str) -> Result<UserId, CliError> {
+    let email = address(email)?;
+    let found = list.members.iter().find(|member| member.email == email).map(|member| member.user);
+    found.ok_or_else(|| CliError::general(format!("{email} is no member")))
 }
 
 /// Gives an account these roles and no others.

@@ -62,7 +62,12 @@ struct OneSession(UserId);
 
 impl Accounts for OneSession {
     fn live_session(&self, _: SessionId) -> BoxFuture<'_, Result<Option<LiveSession>, AccountsError>> {
-        let live = LiveSession { user: self.0, email: "dev@example.com".into(), roles: vec!["dev".into()] };
+        let live = LiveSession {
+            user: self.0,
+            email: "dev@example.com".into(),
+            roles: vec!["dev".into()],
+            groups: Vec::new(),
+        };
         Box::pin(async move { Ok(Some(live)) })
     }
 }

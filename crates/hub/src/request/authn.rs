@@ -54,6 +54,13 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Whether the request shows anything that could prove who sends it.
+pub(crate) fn shows_something(parts: &Parts, hub: &Hub) -> bool {
+    parts.headers.contains_key(AUTHORIZATION)
+        || arrival::session_cookie(&parts.headers, arrival::is_secure(parts, &hub.config)).is_some()
+        || ticket(parts).is_some()
+}
+
 /// What was found out of the caller of a route, in the request's extensions. Routes ask for it with
 /// [`super::caller::Caller`].
 #[derive(Clone)]

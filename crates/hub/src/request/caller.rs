@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use flotilla_identity::principal::Principal;
 use http::StatusCode;
 use http::request::Parts;
@@ -77,11 +77,23 @@ impl FromRequestParts<Arc<Hub>> for Caller {
     }
 }
 
+/// Nobody, when nothing is shown; a proof that does not hold is refused all the same.
+impl OptionalFromRequestParts<Arc<Hub>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Option<Self>, ApiError> {
+        if !authn::shows_something(parts, hub) {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<Arc<Hub>>>::from_request_parts(parts, hub).await.map(Some)
+    }
+}
+
 impl FromRequestParts<Arc<Hub>> for Administrator {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, hub).await?;
+        let caller = <Caller as FromRequestParts<Arc<Hub>>>::from_request_parts(parts, hub).await?;
         if hub.policy.load().is_administrator(caller.principal.roles()) {
             return Ok(Self(caller));
         }
@@ -167,7 +179,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Hub>> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        axum::extract::Path::from_request_parts(parts, hub)
+        <axum::extract::Path<T> as FromRequestParts<Arc<Hub>>>::from_request_parts(parts, hub)
             .await
             .map(|axum::extract::Path(value)| Self(value))
             .map_err(|_| ApiError::not_found("there is nothing with this id"))

@@ -74,7 +74,7 @@ pub async fn serve(people: &People, mut request: Request<Body>, address: IpAddr)
     let context = RequestContext { request_id: request_id(request.headers()), address };
     let gateway = request.uri().path().starts_with(routes::gateway::PREFIX);
     let method = request.method().clone();
-    let path = if gateway { String::new() } else { request.uri().path().to_owned() };
+    let path = if gateway { String::new() } else { routes::invitations::without_token(request.uri().path()) };
 
     let handled = AssertUnwindSafe(dispatch(people, request, &context, gateway)).catch_unwind();
     let mut response = match handled.await {

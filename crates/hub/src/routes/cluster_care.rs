@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request, State};
 use flotilla_store::{Cluster, ClusterChange};
 use flotilla_types::api::ClusterView;
+use flotilla_types::audit::Verb;
 use flotilla_types::cluster::{ClusterCreate, ClusterStatus, ClusterTest, ClusterUpdate};
 use flotilla_types::name::check_cluster_name;
 use flotilla_types::problem::Problem;
@@ -53,7 +54,7 @@ async fn registered(hub: &Hub, id: &str) -> Answer<Cluster> {
     Ok(cluster)
 }
 
-fn entry(verb: &'static str, word: &str, route: &'static str, name: &str) -> Entry {
+fn entry(verb: Verb, word: &str, route: &'static str, name: &str) -> Entry {
     Entry { verb, status: 200, command: format!("{word} cluster {name}"), route, target: target(name) }
 }
 
@@ -93,7 +94,7 @@ pub async fn update(
     if let Some(labels) = &body.labels {
         check_labels(labels)?;
     }
-    let mut entry = entry("cluster_update", "update", "/api/clusters/{id}", &before.name);
+    let mut entry = entry(Verb::ClusterUpdate, "update", "/api/clusters/{id}", &before.name);
     if let Some(name) = name {
         entry.command.push_str(&format!(": rename to {name}"));
     }
@@ -147,7 +148,7 @@ pub async fn test(
     Path(id): Path<String>,
     Given(body): Given<ClusterCreate>,
 ) -> Answer<axum::Json<ClusterTest>> {
-    let entry = entry("cluster_test", "test", "/api/clusters/{id}/test", &id);
+    let entry = entry(Verb::ClusterTest, "test", "/api/clusters/{id}/test", &id);
     let deadline = hub.config.cluster_health.timeout.0;
     let report = hub.trail.act(&caller, entry, async {
         if let Some(body) = body {
@@ -203,7 +204,7 @@ pub async fn credentials(
     let credential = Credential::of(body)?;
     let upstream = credential.clone().open(&hub.config, UnsavedTokens::of(&credential))?;
     let (sealed, backend) = (credential.sealed()?, credential.backend().0);
-    let entry = entry("cluster_credentials", "set credentials of", "/api/clusters/{id}/credentials", &cluster.name);
+    let entry = entry(Verb::ClusterCredentials, "set credentials of", "/api/clusters/{id}/credentials", &cluster.name);
     let set = hub.store.set_credential(cluster.id, backend, credential.auth_type(), upstream.server(), &sealed);
     hub.trail.act(&caller, entry, set).await?;
     direct::open_registered(&hub, &cluster).await?;

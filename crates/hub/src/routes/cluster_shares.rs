@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
+use flotilla_types::audit::Verb;
 use flotilla_types::cluster::{ShareList, ShareRequest, ShareView};
 use flotilla_types::id::UserId;
 use flotilla_types::name::normalize_email;
@@ -26,7 +27,7 @@ type Answer<T> = Result<T, ApiError>;
 const SHARE: &str = "/api/clusters/{id}/share";
 const DEFAULT: &str = "/api/clusters/{id}/default";
 
-fn entry(verb: &'static str, command: String, route: &'static str, cluster: &str) -> Entry {
+fn entry(verb: Verb, command: String, route: &'static str, cluster: &str) -> Entry {
     Entry { verb, status: 204, command, route, target: target(cluster) }
 }
 
@@ -39,7 +40,7 @@ pub async fn set_default(
     Path(id): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let cluster = visible(&hub, &caller, &id).await?;
-    let entry = entry("cluster_default", format!("choose cluster {}", cluster.name), DEFAULT, &cluster.name);
+    let entry = entry(Verb::ClusterDefault, format!("choose cluster {}", cluster.name), DEFAULT, &cluster.name);
     hub.trail.act(&caller, entry, hub.store.set_default_cluster(caller.principal.user_id(), cluster.id)).await?;
     Ok(DONE)
 }
@@ -53,7 +54,8 @@ pub async fn clear_default(
     Path(id): Path<String>,
 ) -> Answer<impl IntoResponse> {
     let cluster = visible(&hub, &caller, &id).await?;
-    let entry = entry("cluster_default", format!("no longer choose cluster {}", cluster.name), DEFAULT, &cluster.name);
+    let entry =
+        entry(Verb::ClusterDefault, format!("no longer choose cluster {}", cluster.name), DEFAULT, &cluster.name);
     hub.trail.act(&caller, entry, hub.store.clear_default_cluster(caller.principal.user_id(), cluster.id)).await?;
     Ok(DONE)
 }
@@ -96,7 +98,7 @@ pub async fn share(
         return Err(ApiError::invalid(format!("there is no level {:?}; use {}", body.level, levels().join(", "))));
     }
     let command = format!("share cluster {} with {} as {}", cluster.name, body.subject, body.level);
-    let entry = entry("cluster_share", command, SHARE, &cluster.name);
+    let entry = entry(Verb::ClusterShare, command, SHARE, &cluster.name);
     let (subject, by) = (user.to_string(), caller.principal.email());
     hub.trail.act(&caller, entry, hub.store.share_cluster(cluster.id, USER, &subject, &body.level, by)).await?;
     hub.reload_policy().await?;
@@ -123,7 +125,7 @@ pub async fn unshare(
     let cluster = find(&hub, &id).await?;
     let user = subject(&hub, USER, &query.subject).await?;
     let command = format!("end the share of cluster {} with {}", cluster.name, query.subject);
-    let entry = entry("cluster_unshare", command, SHARE, &cluster.name);
+    let entry = entry(Verb::ClusterUnshare, command, SHARE, &cluster.name);
     hub.trail.act(&caller, entry, hub.store.unshare_cluster(cluster.id, USER, &user.to_string())).await?;
     hub.reload_policy().await?;
     Ok(DONE)

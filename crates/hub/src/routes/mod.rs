@@ -3,22 +3,27 @@
 //!
 //! Must not know: how anything is done.
 
+pub mod access_requests;
 pub mod agents;
 pub mod api_keys;
 pub mod audit;
 pub mod auth;
+pub mod can_i;
 pub mod cluster_care;
 pub mod cluster_shares;
 pub mod clusters;
 pub mod device;
 pub mod gateway;
+pub mod invitations;
 pub mod meta;
+pub mod orgs;
 pub mod recordings;
 mod redirect;
 pub mod roles;
 pub mod sessions;
 pub mod sign_in;
 pub mod streams;
+pub mod teams;
 pub mod tickets;
 pub mod users;
 
@@ -42,6 +47,8 @@ use crate::hub::Hub;
         (name = "users", description = "Accounts"),
         (name = "roles", description = "Policy"),
         (name = "agents", description = "Enrolment of agents"),
+        (name = "orgs", description = "Organisations, teams, invitations"),
+        (name = "access", description = "What one may do, and access on request"),
         (name = "audit", description = "Who did what"),
         (name = "recordings", description = "Recorded shells and open streams"),
         (name = "hub", description = "The hub itself"),
@@ -100,6 +107,31 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::register))
         .routes(routes!(agents::connect))
+        .routes(routes!(orgs::me))
+        .routes(routes!(orgs::list, orgs::create))
+        .routes(routes!(orgs::show, orgs::update, orgs::remove))
+        .routes(routes!(orgs::members, orgs::put_member))
+        .routes(routes!(orgs::remove_member))
+        .routes(routes!(orgs::clusters))
+        .routes(routes!(orgs::put_cluster))
+        .routes(routes!(orgs::admin_users))
+        .routes(routes!(teams::list, teams::create))
+        .routes(routes!(teams::show, teams::remove))
+        .routes(routes!(teams::set_policy))
+        .routes(routes!(teams::members, teams::put_member))
+        .routes(routes!(teams::remove_member))
+        .routes(routes!(teams::share, teams::unshare))
+        .routes(routes!(invitations::invite_to_org))
+        .routes(routes!(invitations::invite_to_team))
+        .routes(routes!(invitations::list))
+        .routes(routes!(invitations::remove))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(access_requests::list, access_requests::create))
+        .routes(routes!(access_requests::show))
+        .routes(routes!(access_requests::approve))
+        .routes(routes!(access_requests::deny))
+        .routes(routes!(access_requests::end))
+        .routes(routes!(can_i::can_i))
         .routes(routes!(audit::list))
         .routes(routes!(audit::timeline))
         .routes(routes!(audit::keys))

@@ -116,6 +116,7 @@ pub async fn remove(
             hub.end_sessions_of(id).await
         })
         .await?;
+    hub.reload_directory().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

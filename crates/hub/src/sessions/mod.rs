@@ -30,10 +30,10 @@ use backend::SessionBackend;
 pub use backend::SessionError;
 use last_use::LastUse;
 
-use crate::bootstrap;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::hub::Hub;
+use crate::keyring;
 use crate::request::arrival::Arrival;
 
 /// Sign-ins and where they are kept.
@@ -79,7 +79,7 @@ impl Sessions {
             }
             ("postgres", Some(url)) => {
                 let database = DatabaseConfig { driver: Driver::Postgres, url: url.expose().to_owned() };
-                let other = Store::open(&database, bootstrap::sealer(config)?).await;
+                let other = Store::open(&database, keyring::sealer(config)?).await;
                 let other = other.context("the database of auth.session.url cannot be opened")?;
                 other.migrate().await.context("the database of auth.session.url cannot be brought up to date")?;
                 Box::new(database::Database(other))

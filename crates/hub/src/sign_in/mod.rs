@@ -37,6 +37,9 @@ pub const STATE_LIFE: Duration = Duration::from_secs(600);
 
 const STATE_LIFE_MS: i64 = 600_000;
 
+/// Name of the OpenID Connect provider, in paths and in the store.
+pub const OIDC: &str = "oidc";
+
 /// Google's issuer.
 const GOOGLE: &str = "https://accounts.google.com";
 
@@ -122,7 +125,7 @@ fn oidc(config: &Config) -> anyhow::Result<Option<Way>> {
     };
     let http = Http::new(ca.transpose()?.as_deref()).context("auth.oidc.ca_file")?;
     Ok(Some(Way {
-        name: "oidc",
+        name: OIDC,
         title: settings.name.clone(),
         callback: "/auth/callback",
         provider: Provider::Oidc(Client::new(client, http).context("auth.oidc.issuer")?),

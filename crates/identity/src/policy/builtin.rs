@@ -85,9 +85,64 @@ const DEVELOPED: [&str; 23] = [
 ///
 /// The viewer's resources are named one by one, because there are no denying rules: secrets, RBAC
 /// objects, logs and custom resources are not among them. Whoever should see those gets a role of his own.
+/// And one role for each of the [`TIERS`], in every cluster. A tier's role allows at the hub what the tier's
+/// ClusterRole allows in a cluster, so that neither of the two is a surprise.
 #[must_use]
 pub fn built_in_roles() -> Vec<Role> {
-    vec![admin(), developer(), viewer()]
+    let mut roles = vec![admin(), developer(), viewer()];
+    roles.extend(TIERS.iter().filter_map(|tier| tier_role(tier)));
+    roles
+}
+
+/// The tiers, the least first. Each is a Kubernetes group `flotilla:tier:<tier>`, bound by the agent's manifest.
+pub const TIERS: [&str; 5] = ["read", "triage", "write", "maintain", "admin"];
+
+/// What may be looked at in any tier: `view` of Kubernetes, and the kinds around.
+const LOOKING: [&str; 3] = ["get", "list", "watch"];
+
+/// The role `tier-<tier>`; `None` for a word that is no tier.
+#[must_use]
+pub fn tier_role(tier: &str) -> Option<Role> {
+    let mut seen = WORKLOADS.to_vec();
+    seen.extend(SURROUNDINGS);
+    let look = [rule("*", &LOOKING, &seen), rule("*", &["logs"], &["pods"])];
+    let debug = [
+        rule("*", &["exec", "attach", "port-forward"], &["pods"]),
+        rule("*", &["delete"], &["pods"]),
+        rule("*", &["create"], &["pods/eviction"]),
+    ];
+    let change = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "scale"];
+    let everything = ["*"];
+    let (description, rules): (&str, Vec<ClusterRule>) = match tier {
+        "read" => ("Looks at workloads and their logs", look.into()),
+        "triage" => ("Also gets into pods, and deletes or evicts them", look.into_iter().chain(debug).collect()),
+        "write" => (
+            "Also changes workloads, secrets included",
+            look.into_iter().chain(debug).chain([rule("*", &change, &DEVELOPED)]).collect(),
+        ),
+        "maintain" => (
+            "Also service accounts, and roles in namespaces",
+            look.into_iter().chain(debug).chain([rule("*", &change, &DEVELOPED), maintained(&change)]).collect(),
+        ),
+        "admin" => ("Everything, but not the hub itself", vec![rule("*", &everything, &everything)]),
+        _ => return None,
+    };
+    Some(Role {
+        name: format!("tier-{tier}"),
+        description: description.to_owned(),
+        clusters: rules,
+        groups: vec![format!("flotilla:tier:{tier}")],
+        administrator: Some(false),
+        auditor: false,
+    })
+}
+
+fn maintained(verbs: &[&str]) -> ClusterRule {
+    rule(
+        "*",
+        verbs,
+        &["localsubjectaccessreviews", "rolebindings", "roles", "serviceaccounts", "serviceaccounts/token"],
+    )
 }
 
 fn admin() -> Role {

@@ -42,7 +42,7 @@ pub fn compile(roles: Vec<(Role, Source)>) -> Result<PolicySet, Vec<PolicyError>
     let mut seen = HashSet::new();
     let mut compiled: HashMap<Box<str>, CompiledRole> = HashMap::new();
     for (role, source) in roles {
-        let mut report = Report { role: &role.name, rule: None, problems: &mut problems };
+        let mut report = Report::new(&role.name, &mut problems);
         if !seen.insert((role.name.clone(), source)) {
             report.add("name", "there are two roles of this name: rename one of them or put their rules together");
         }
@@ -52,20 +52,26 @@ pub fn compile(roles: Vec<(Role, Source)>) -> Result<PolicySet, Vec<PolicyError>
         if !hidden {
             let administrator =
                 role.administrator.unwrap_or_else(|| role.clusters.iter().any(allows_everything_everywhere));
-            compiled.insert(role.name.as_str().into(), CompiledRole { rules, source, administrator, role });
+            let role = CompiledRole { rules, source, administrator, scope: None, until_ms: None, role };
+            compiled.insert(role.role.name.as_str().into(), role);
         }
     }
-    if problems.is_empty() { Ok(PolicySet { roles: compiled, open: "open".into() }) } else { Err(problems) }
+    let set = PolicySet { roles: compiled, open: "open".into(), modes: HashMap::new() };
+    if problems.is_empty() { Ok(set) } else { Err(problems) }
 }
 
 /// Collects problems of one role.
-struct Report<'a> {
+pub(super) struct Report<'a> {
     role: &'a str,
     rule: Option<usize>,
     problems: &'a mut Vec<PolicyError>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    pub(super) fn new(role: &'a str, problems: &'a mut Vec<PolicyError>) -> Self {
+        Self { role, rule: None, problems }
+    }
+
     fn add(&mut self, field: &'static str, problem: impl Into<String>) {
         self.problems.push(PolicyError { role: self.role.to_owned(), rule: self.rule, field, problem: problem.into() });
     }
@@ -94,7 +100,7 @@ fn check_role(role: &Role, report: &mut Report<'_>) {
     }
 }
 
-fn compile_rules(role: &Role, report: &mut Report<'_>) -> Vec<CompiledRule> {
+pub(super) fn compile_rules(role: &Role, report: &mut Report<'_>) -> Vec<CompiledRule> {
     let mut rules = Vec::with_capacity(role.clusters.len());
     for (index, rule) in role.clusters.iter().enumerate() {
         report.rule = Some(index + 1);

@@ -83,14 +83,23 @@
 //! | `kubectl scale deploy ...` in dev-1 | allowed by `team-a#1`, `*/scale` |
 //! | anything in staging | invisible |
 //!
+//! # Teams, groups, grants
+//!
+//! Being in a team, in a group of the identity provider, or having been granted access gives further roles
+//! ([`Derived`]), which are judged like all others. They reach the clusters that they name and no others, never
+//! administer the hub, and a grant gives nothing from its end on, whoever still remembers it.
+//!
 //! # Not promised
 //! An aggregated API can call a console anything it likes (`virtualmachineinstances/console`); only
 //! the subresources named above are known to act through a GET. Grant `*` with care.
 //!
 //! Must not know: HTTP, who the caller is, where roles are kept.
 
+mod arrival;
 mod builtin;
 mod compile;
+mod delegate;
+mod derived;
 mod explain;
 mod open;
 mod pattern;
@@ -101,10 +110,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use flotilla_types::api::{Permission, RoleView};
+use flotilla_types::org::Mode;
 use flotilla_types::policy::{ClusterRule, Record, Role};
+use flotilla_types::time::now_ms;
 
-pub use builtin::built_in_roles;
+pub use arrival::{Arrival, SHARED};
+pub use builtin::{TIERS, built_in_roles, tier_role};
 pub use compile::{PolicyError, compile};
+pub use delegate::units;
+pub use derived::Derived;
 use pattern::Pattern;
 use rule::{Query, Rights};
 
@@ -118,6 +132,12 @@ pub enum Source {
     BuiltIn,
     /// In the database. The only ones that the API can change.
     Database,
+    /// Follows from being in a team ([`Derived`]).
+    Team,
+    /// Follows from a group of the identity provider ([`Derived`]).
+    Group,
+    /// Follows from a request for access that was granted ([`Derived`]).
+    Grant,
 }
 
 impl Source {
@@ -128,6 +148,9 @@ impl Source {
             Self::File => "file",
             Self::BuiltIn => "built-in",
             Self::Database => "database",
+            Self::Team => "team",
+            Self::Group => "group",
+            Self::Grant => "grant",
         }
     }
 }
@@ -184,12 +207,24 @@ impl Decision {
 pub struct PolicySet {
     roles: HashMap<Box<str>, CompiledRole>,
     open: Arc<str>,
+    /// As whom people arrive, for clusters where it is not by [`Mode::Tier`].
+    modes: HashMap<Box<str>, Mode>,
+}
+
+/// Whether a pattern of cluster names, as rules have them, matches a name.
+#[must_use]
+pub fn cluster_matches(pattern: &str, cluster: &str) -> bool {
+    Pattern::new(pattern).matches(cluster)
 }
 
 struct CompiledRole {
     rules: Vec<CompiledRule>,
     source: Source,
     administrator: bool,
+    /// The clusters that it reaches at most, sorted; `None` for all that its rules match.
+    scope: Option<Box<[Box<str>]>>,
+    /// The moment from which it gives nothing, milliseconds since the epoch.
+    until_ms: Option<i64>,
     /// As it was written, for people to read.
     role: Role,
 }
@@ -212,13 +247,19 @@ pub struct Recording {
 }
 
 impl PolicySet {
-    /// Decides one call for someone who holds `roles`. Names of roles that do not exist give
+    /// Decides one call for someone who holds `roles`. Names of roles that do not exist, or whose time is over, give
     /// nothing.
     #[must_use]
     pub fn decide(&self, roles: &[String], action: &Action<'_>) -> Decision {
+        self.decide_at(now_ms(), roles, action)
+    }
+
+    /// [`PolicySet::decide`] at another moment, in milliseconds since the epoch.
+    #[must_use]
+    pub fn decide_at(&self, now_ms: i64, roles: &[String], action: &Action<'_>) -> Decision {
         let query = Query::new(action);
         let mut reached = false;
-        for rule in self.reaching(roles, action.cluster) {
+        for rule in self.reaching(now_ms, roles, action.cluster) {
             reached = true;
             if rule.rights.allow(&query) {
                 return Decision::Allowed { rule: rule.label.clone() };
@@ -230,7 +271,7 @@ impl PolicySet {
         if open::is_open(action) {
             return Decision::Allowed { rule: self.open.clone() };
         }
-        Decision::Denied { reason: self.explain(roles, &query) }
+        Decision::Denied { reason: self.explain(now_ms, roles, &query) }
     }
 
     /// How a shell is to be recorded that a holder of `roles` may open: as the strictest of all rules that allow it
@@ -238,7 +279,7 @@ impl PolicySet {
     #[must_use]
     pub fn recording(&self, roles: &[String], action: &Action<'_>) -> Recording {
         let query = Query::new(action);
-        let allowing = self.reaching(roles, action.cluster).filter(|rule| rule.rights.allow(&query));
+        let allowing = self.reaching(now_ms(), roles, action.cluster).filter(|rule| rule.rights.allow(&query));
         allowing.fold(Recording::default(), |strictest, rule| Recording {
             record: strictest.record.max(rule.recording.record),
             input: strictest.input || rule.recording.input,
@@ -248,51 +289,33 @@ impl PolicySet {
     /// Whether a holder of `roles` may see what others had recorded.
     #[must_use]
     pub fn is_auditor(&self, roles: &[String]) -> bool {
-        self.held(roles).any(|role| role.administrator || role.role.auditor)
+        self.held(now_ms(), roles).any(|role| role.administrator || role.role.auditor)
     }
 
     /// Whether a holder of `roles` may know that the cluster exists.
     #[must_use]
     pub fn sees_cluster(&self, roles: &[String], cluster: &str) -> bool {
-        self.reaching(roles, cluster).next().is_some()
+        self.reaching(now_ms(), roles, cluster).next().is_some()
     }
 
     /// Whether a holder of `roles` administers the hub itself.
     #[must_use]
     pub fn is_administrator(&self, roles: &[String]) -> bool {
-        self.held(roles).any(|role| role.administrator)
+        self.held(now_ms(), roles).any(|role| role.administrator)
     }
 
-    /// The groups with which a holder of `roles` arrives in `cluster`: `flotilla:role:<name>` and the
-    /// role's own groups, for each role that reaches it. Sorted, without repetitions; none of them
-    /// begins with `system:`.
-    #[must_use]
-    pub fn groups_for(&self, roles: &[String], cluster: &str) -> Vec<String> {
-        let mut groups = Vec::new();
-        for role in self.held(roles).filter(|role| role.reaches(cluster)) {
-            groups.push(format!("flotilla:role:{}", role.role.name));
-            groups.extend(role.role.groups.iter().cloned());
-        }
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    }
-
-    /// Every rule of every role held, as written.
+    /// Every rule of every role held. Of a role that reaches certain clusters only, once for each of them.
     #[must_use]
     pub fn permissions(&self, roles: &[String]) -> Vec<Permission> {
-        let of_role = |role: &Role| {
-            let permission = |rule: &ClusterRule| Permission { role: role.name.clone(), rule: rule.clone() };
-            role.clusters.iter().map(permission).collect::<Vec<_>>()
-        };
-        self.held(roles).flat_map(|role| of_role(&role.role)).collect()
+        self.held(now_ms(), roles).flat_map(CompiledRole::permissions).collect()
     }
 
-    /// All roles that count, by name.
+    /// All roles that count, by name. Those that follow from teams, groups and grants are not among them.
     #[must_use]
     pub fn roles(&self) -> Vec<RoleView> {
         let view = |role: &CompiledRole| RoleView { role: role.role.clone(), source: role.source.as_str().to_owned() };
-        let mut views: Vec<RoleView> = self.roles.values().map(view).collect();
+        let mut views: Vec<RoleView> =
+            self.roles.values().filter(|role| role.source <= Source::Database).map(view).collect();
         views.sort_unstable_by(|a, b| a.role.name.cmp(&b.role.name));
         views
     }
@@ -303,30 +326,55 @@ impl PolicySet {
         self.roles.contains_key(name)
     }
 
-    fn held<'a>(&'a self, roles: &'a [String]) -> impl Iterator<Item = &'a CompiledRole> {
-        roles.iter().filter_map(|name| self.roles.get(name.as_str()))
+    fn held<'a>(&'a self, now_ms: i64, roles: &'a [String]) -> impl Iterator<Item = &'a CompiledRole> {
+        let named = roles.iter().filter_map(|name| self.roles.get(name.as_str()));
+        named.filter(move |role| role.until_ms.is_none_or(|until| now_ms < until))
     }
 
-    fn reaching<'a>(&'a self, roles: &'a [String], cluster: &'a str) -> impl Iterator<Item = &'a CompiledRule> {
-        self.held(roles).flat_map(|role| &role.rules).filter(move |rule| rule.cluster.matches(cluster))
+    fn reaching<'a>(
+        &'a self,
+        now_ms: i64,
+        roles: &'a [String],
+        cluster: &'a str,
+    ) -> impl Iterator<Item = &'a CompiledRule> {
+        self.held(now_ms, roles).flat_map(move |role| role.reaching(cluster))
     }
 
-    fn explain(&self, roles: &[String], query: &Query<'_>) -> String {
+    fn explain(&self, now_ms: i64, roles: &[String], query: &Query<'_>) -> String {
         let written = |rule: &CompiledRule| {
             let (role, number) = rule.label.rsplit_once('#')?;
             let index = number.parse::<usize>().ok()?.checked_sub(1)?;
             self.roles.get(role)?.role.clusters.get(index)
         };
         let candidates = self
-            .reaching(roles, query.action.cluster)
+            .reaching(now_ms, roles, query.action.cluster)
             .filter_map(|rule| Some((&*rule.label, written(rule)?, &rule.rights)));
         explain::denial(query, candidates)
     }
 }
 
 impl CompiledRole {
+    fn reaching<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a CompiledRule> {
+        let in_scope =
+            self.scope.as_ref().is_none_or(|scope| scope.binary_search_by(|one| (**one).cmp(cluster)).is_ok());
+        self.rules.iter().filter(move |rule| in_scope && rule.cluster.matches(cluster))
+    }
+
     fn reaches(&self, cluster: &str) -> bool {
-        self.rules.iter().any(|rule| rule.cluster.matches(cluster))
+        self.reaching(cluster).next().is_some()
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        let of = |rule: ClusterRule| Permission { role: self.role.name.clone(), rule };
+        let Some(scope) = &self.scope else {
+            return self.role.clusters.iter().cloned().map(of).collect();
+        };
+        let narrowed = |rule: &ClusterRule| {
+            let (rule, pattern) = (rule.clone(), Pattern::new(&rule.name));
+            let matching = scope.iter().filter(move |cluster| pattern.matches(cluster));
+            matching.map(|cluster| of(ClusterRule { name: cluster.to_string(), ..rule.clone() })).collect::<Vec<_>>()
+        };
+        self.role.clusters.iter().flat_map(narrowed).collect()
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn is_open(action: &Action<'_>) -> bool {
     matches!(action.verb, "get" | "head") && is_clean(action.path) && is_open_path(action.path)
 }
 
-fn is_self_review(action: &Action<'_>) -> bool {
+pub(super) fn is_self_review(action: &Action<'_>) -> bool {
     let kind = (action.api_group, action.resource);
     let reviews = matches!(
         kind,

@@ -32,9 +32,9 @@ use sqlx::{AssertSqlSafe, Executor};
 use crate::Store;
 use crate::db::{Db, Driver};
 use crate::error::StoreError;
-use crate::hex;
 use crate::schema::applied;
 use catalog::{Table, tables};
+use flotilla_ledger::hex;
 
 /// Of the file; another number is another program's.
 const FORMAT: u32 = 1;

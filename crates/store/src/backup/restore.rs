@@ -8,15 +8,15 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use flotilla_ledger::hex;
+use flotilla_types::audit::{Verification, VerifyQuery};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::catalog::{Table, tables};
 use super::{FORMAT, MANIFEST, Manifest, TableSummary, file_failed, refused};
 use crate::Store;
-use crate::audit::ChainReport;
 use crate::db::{Db, Driver, newest};
 use crate::error::StoreError;
-use crate::hex;
 use crate::schema::applied;
 
 /// Rows written by one statement.
@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Backup`] when the database is not empty, or the file is not a whole backup; [`StoreError::Newer`]
     /// when a newer version of this program made it. Then no row of it is in the database.
-    pub async fn restore(&self, from: &Path) -> Result<(Manifest, ChainReport), StoreError> {
+    pub async fn restore(&self, from: &Path) -> Result<(Manifest, Verification), StoreError> {
         let path = from.to_owned();
         let unpacked = tokio::task::spawn_blocking(move || unpack(&path));
         let parts =
@@ -62,8 +62,16 @@ impl Store {
             }
         }
         self.migrate().await?;
-        let report = self.verify_chain(1).await?;
+        let report = self.verify_all().await?;
         Ok((parts.manifest, report))
+    }
+
+    async fn verify_all(&self) -> Result<Verification, StoreError> {
+        let mut found = self.verify_audit(&VerifyQuery::default()).await?;
+        while let Some(from) = found.next {
+            found.append(self.verify_audit(&VerifyQuery { from: Some(from), ..VerifyQuery::default() }).await?);
+        }
+        Ok(found)
     }
 
     async fn check_empty(&self) -> Result<(), StoreError> {

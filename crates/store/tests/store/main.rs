@@ -38,6 +38,7 @@ mod backup;
 mod bed;
 mod clusters;
 mod opening;
+mod orgs;
 mod postgres;
 mod process;
 mod recordings;

@@ -144,12 +144,64 @@ verbs! {
     ClusterCreate = "cluster_create",
     /// A cluster is removed.
     ClusterDelete = "cluster_delete",
+    /// A cluster's credentials are tried.
+    ClusterTest = "cluster_test",
+    /// A cluster's name or labels are changed.
+    ClusterUpdate = "cluster_update",
+    /// A cluster's credentials are replaced.
+    ClusterCredentials = "cluster_credentials",
+    /// A person chooses the cluster that he works on.
+    ClusterDefault = "cluster_default",
+    /// A cluster is shared with somebody.
+    ClusterShare = "cluster_share",
+    /// The share of a cluster is ended.
+    ClusterUnshare = "cluster_unshare",
+    /// A cluster is given to an organisation or team, or gets another mode.
+    ClusterAssign = "cluster_assign",
     /// An enrolment token is made.
     AgentTokenCreate = "agent_token_create",
     /// An agent enrols.
     AgentEnrol = "agent_enrol",
     /// The agents of a cluster are revoked.
     AgentRevoke = "agent_revoke",
+
+    // Acts on the hub: organisations and access.
+    /// An organisation is made.
+    OrgCreate = "org_create",
+    /// An organisation is changed.
+    OrgUpdate = "org_update",
+    /// An organisation is removed.
+    OrgDelete = "org_delete",
+    /// Somebody becomes a member of an organisation, or another kind of member.
+    OrgMemberSet = "org_member_set",
+    /// Somebody leaves an organisation.
+    OrgMemberRemove = "org_member_remove",
+    /// A team is made.
+    TeamCreate = "team_create",
+    /// A team is removed.
+    TeamDelete = "team_delete",
+    /// Somebody becomes a member of a team, or another kind of member.
+    TeamMemberSet = "team_member_set",
+    /// Somebody leaves a team.
+    TeamMemberRemove = "team_member_remove",
+    /// What a team's roles give is set.
+    TeamPolicySet = "team_policy_set",
+    /// Somebody is invited.
+    Invite = "invite",
+    /// An invitation is accepted.
+    InviteAccept = "invite_accept",
+    /// An invitation is taken back.
+    InviteRemove = "invite_remove",
+    /// Somebody asks for access.
+    AccessRequest = "access_request",
+    /// A request for access is approved; it holds when enough have.
+    AccessApprove = "access_approve",
+    /// Access that was asked for begins.
+    AccessGrant = "access_grant",
+    /// A request for access is denied.
+    AccessDeny = "access_deny",
+    /// Access that was granted ends, or a request is withdrawn.
+    AccessEnd = "access_end",
 
     // Acts on and of the hub itself.
     /// Signing keys are replaced.
