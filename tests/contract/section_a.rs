@@ -238,7 +238,12 @@ users:
     roles: ["developer"]
 "#,
     )?;
-    let book = flotilla_hub::roles::RoleBook::open(Some(file), Vec::new())?;
+    let book = flotilla_hub::roles::RoleBook::open(
+        Some(file),
+        Vec::new(),
+        Vec::new(),
+        flotilla_hub::directory::Directory::default(),
+    )?;
     assert_eq!(book.effective("dev@example.com", Vec::new()), ["developer"]);
     assert_eq!(book.source("developer").as_deref(), Some("file"));
     Ok(())

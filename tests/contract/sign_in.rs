@@ -43,7 +43,7 @@ async fn answer(
     use http_body_util::BodyExt;
     let path = request.uri().path().to_owned();
     let signed = request.headers().get("authorization").is_some_and(|value| value == "Bearer gho_x");
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body = String::from_utf8_lossy(&body).into_owned();
     let good = body.contains("code=good&") && body.contains("code_verifier=");
     seen.lock().expect("no panic").push(format!("{path} {body}"));

@@ -103,8 +103,9 @@ fn a_client_that_never_asks_is_sent_away() {
 /// The attack list: each with its expected answer, none through.
 #[test]
 fn the_attack_list() {
+    type Group = (&'static str, fn(&mut world::World));
     let mut world = world::World::start();
-    let groups: [(&str, fn(&mut world::World)); 8] = [
+    let groups: [Group; 8] = [
         ("forged tokens", tokens::forged),
         ("replays", tokens::replayed),
         ("tickets and keys", tokens::tickets_and_keys),

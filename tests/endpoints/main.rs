@@ -4,7 +4,7 @@
 //! The rules: nobody gets 401 everywhere but on open routes; somebody without rights gets 403 on administrators'
 //! routes, 404 on clusters that he cannot see, and never a 401 or 403 on what everyone signed in may do.
 
-#![allow(clippy::expect_used, reason = "a test program may fail here")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test program may fail here")]
 
 mod attacks;
 mod organisations;

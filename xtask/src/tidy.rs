@@ -95,13 +95,14 @@ fn layers(broken: &mut Vec<String>) -> anyhow::Result<()> {
         ("settings", &[]),
         ("tunnel", &[]),
         ("ledger", &["types"]),
+        ("recording", &[]),
         ("store", &["types", "ledger"]),
         ("identity", &["types"]),
         ("upstream", &["tunnel", "settings"]),
-        ("cluster", &["types", "store", "identity", "tunnel", "upstream"]),
+        ("cluster", &["types", "store", "identity", "recording", "tunnel", "upstream"]),
         ("agent", &["types", "settings", "tunnel", "upstream"]),
-        ("hub", &["types", "settings", "ledger", "store", "identity", "tunnel", "upstream", "cluster"]),
-        ("cli", &["types", "ledger", "settings", "hub"]),
+        ("hub", &["types", "settings", "ledger", "recording", "store", "identity", "tunnel", "upstream", "cluster"]),
+        ("cli", &["types", "settings", "ledger", "recording", "identity", "hub"]),
     ];
     for (name, may) in allowed {
         let text = std::fs::read_to_string(root().join("crates").join(name).join("Cargo.toml"))?;

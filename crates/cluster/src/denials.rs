@@ -102,6 +102,7 @@ mod tests {
         AuditRow {
             id: AuditId::new(),
             seq: 0,
+            attempt_id: None,
             time: Timestamp::now(),
             request_id: RequestId::new(),
             route: String::new(),
@@ -114,6 +115,7 @@ mod tests {
             status: 403,
             bytes: 0,
             duration_ms: 0,
+            run: String::new(),
             hash: String::new(),
         }
     }

@@ -92,7 +92,7 @@ async fn look_at(transport: &Transport, cluster: &str, deadline: Duration) -> Lo
 }
 
 async fn ask(transport: &Transport, cluster: &str, started: Instant, look: &mut Look) -> Result<(), Problem> {
-    let response = transport.ask_as_health_check(cluster, "/version").await.map_err(of_error)?;
+    let response = transport.ask_as_health_check(cluster, "/version").await.map_err(|error| of_error(&error))?;
     look.latency = started.elapsed();
     let (status, body) = small(response).await?;
     judge(status, &body)?;
@@ -101,7 +101,7 @@ async fn ask(transport: &Transport, cluster: &str, started: Instant, look: &mut 
         let detail = "what answers there is no Kubernetes API server".to_owned();
         return Err((Condition::Unknown, ErrorClass::Unknown, detail));
     }
-    let response = transport.ask_as_health_check(cluster, "/readyz").await.map_err(of_error)?;
+    let response = transport.ask_as_health_check(cluster, "/readyz").await.map_err(|error| of_error(&error))?;
     let (status, body) = small(response).await?;
     if status.is_server_error() {
         let said = String::from_utf8_lossy(&body);
@@ -140,8 +140,8 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn of_error(error: HealthCheckError) -> Problem {
-    let class = match &error {
+fn of_error(error: &HealthCheckError) -> Problem {
+    let class = match error {
         HealthCheckError::Upstream(error) => ErrorClass::of(error),
         HealthCheckError::Transport(TransportError::Timeout(_)) => ErrorClass::Timeout,
         HealthCheckError::Transport(TransportError::Identity(_) | TransportError::Signing(_)) => ErrorClass::Unknown,

@@ -92,7 +92,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Kek>> {
 /// It cannot be written.
 pub fn write(path: &Path, keys: &[Kek]) -> anyhow::Result<()> {
     let lines: Vec<_> = keys.iter().map(|key| format!("{} {}\n", key.id(), *key.to_base64())).collect();
-    write_private(path, &Secret::from(lines.concat()).expose().to_owned())
+    write_private(path, Secret::from(lines.concat()).expose())
 }
 
 /// What changes when the file does.

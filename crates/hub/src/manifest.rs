@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 
-/// What each tier may do in a cluster: ClusterRoles of Kubernetes, and one of ours between `view` and `edit`.
+/// What each tier may do in a cluster: `ClusterRoles` of Kubernetes, and one of ours between `view` and `edit`.
 pub const TIERS: &str = include_str!("tiers.yaml");
 
 /// Namespace, service account, rights and Deployment of the agent of `cluster`.

@@ -216,7 +216,7 @@ impl Authenticator {
             Via::Key(key) => self.find(&Question::Key(By::Id(key))).await?,
             Via::System => None,
         };
-        found.map(|found| found.principal()).ok_or(AuthnError::SessionEnded)
+        found.map(Found::principal).ok_or(AuthnError::SessionEnded)
     }
 
     fn remembered(&self, key: &[u8; 32]) -> Option<Principal> {

@@ -14,9 +14,11 @@ use governor::{Quota, RateLimiter};
 
 use crate::throttle::RetryAfter;
 
+type Buckets<C> = RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
 /// A limit of requests per second, with bursts. Costs about 0.1 µs per check.
 pub struct RateLimit<C: Clock = DefaultClock> {
-    limiter: Option<RateLimiter<u16, DefaultKeyedStateStore<u16>, C, NoOpMiddleware<C::Instant>>>,
+    limiter: Option<Buckets<C>>,
     seed: RandomState,
     clock: C,
 }

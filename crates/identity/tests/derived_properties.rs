@@ -2,7 +2,7 @@
 
 use flotilla_identity::policy::{Action, Derived, PolicySet, Source, compile, units};
 use flotilla_types::org::Mode;
-use flotilla_types::policy::{ClusterRule, Role};
+use flotilla_types::policy::{ClusterRule, Record, Role};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -26,6 +26,8 @@ fn rule() -> impl Strategy<Value = ClusterRule> {
             api_groups: vec!["*".to_owned()],
             names,
             non_resource_urls: vec![],
+            record: Record::Off,
+            record_input: false,
         },
     )
 }
@@ -52,7 +54,14 @@ fn action() -> impl Strategy<Value = Action<'static>> {
 }
 
 fn role(name: &str, rules: Vec<ClusterRule>) -> Role {
-    Role { name: name.to_owned(), description: String::new(), clusters: rules, groups: vec![], administrator: None }
+    Role {
+        name: name.to_owned(),
+        description: String::new(),
+        clusters: rules,
+        groups: vec![],
+        administrator: None,
+        auditor: false,
+    }
 }
 
 fn base(rules: Vec<ClusterRule>) -> PolicySet {
@@ -141,6 +150,8 @@ fn nothing_derived_administers_the_hub() {
         api_groups: held(&["*"]),
         names: vec![],
         non_resource_urls: vec![],
+        record: Record::Off,
+        record_input: false,
     };
     let set = derive(base(vec![everything.clone()]), vec![grant(vec![everything], &CLUSTERS, i64::MAX)]);
     assert!(set.is_administrator(&held(&["own"])) && !set.is_administrator(&held(&["grant:1"])));
@@ -156,6 +167,8 @@ fn modes_say_as_whom_people_arrive() {
         api_groups: held(&["*"]),
         names: vec![],
         non_resource_urls: vec![],
+        record: Record::Off,
+        record_input: false,
     };
     let role = Role { groups: held(&["flotilla:tier:read", "ops"]), ..role("own", vec![rule]) };
     let set = compile(vec![(role, Source::Database)]).unwrap_or_else(|errors| panic!("{errors:?}"));

@@ -172,8 +172,8 @@ mod tests {
     fn plugin(script: &str, extra: serde_json::Value) -> Result<Plugin, UpstreamError> {
         let mut config = json!({"apiVersion": VERSIONS[0], "command": "sh", "args": ["-c", script],
             "env": [{"name": "GIVEN", "value": "yes"}], "provideClusterInfo": true});
-        if let (Some(config), Some(extra)) = (config.as_object_mut(), extra.as_object()) {
-            config.extend(extra.clone());
+        if let (Some(config), serde_json::Value::Object(extra)) = (config.as_object_mut(), extra) {
+            config.extend(extra);
         }
         let config = serde_json::from_value(config).unwrap();
         Plugin::new(config, Duration::from_secs(2), "https://h:1", Some("Y2E="))

@@ -30,11 +30,11 @@ async fn api_server(token: &str, allowed: bool) -> ApiServer {
     let expected = format!("Bearer {token}");
     let address = serve_tls(move |seen: &Seen| {
         if seen.header("authorization") != Some(expected.as_str()) {
-            return Answer::json(401, json!({"kind": "Status", "code": 401}));
+            return Answer::json(401, &json!({"kind": "Status", "code": 401}));
         }
         match seen.path() {
-            "/version" => Answer::json(200, json!({"gitVersion": "v1.35.2"})),
-            _ => Answer::json(201, json!({"status": {"allowed": allowed}})),
+            "/version" => Answer::json(200, &json!({"gitVersion": "v1.35.2"})),
+            _ => Answer::json(201, &json!({"status": {"allowed": allowed}})),
         }
     })
     .await;
@@ -66,21 +66,21 @@ async fn issuer(grants: Arc<AtomicUsize>) -> String {
     serve(move |seen: &Seen, own: &str| {
         if seen.path() == "/realms/x/.well-known/openid-configuration" {
             let found = json!({"issuer": format!("{own}/realms/x"), "token_endpoint": format!("{own}/token")});
-            return Answer::json(200, found);
+            return Answer::json(200, &found);
         }
         let form: BTreeMap<String, String> = form_urlencoded::parse(&seen.body).into_owned().collect();
         let number = grants.fetch_add(1, Ordering::SeqCst) + 1;
         match form["grant_type"].as_str() {
             "refresh_token" if form["refresh_token"] == format!("r{}", number - 1) && form["client_id"] == "hub" => {
                 let granted = json!({"id_token": jwt(300, number), "access_token": "opaque", "refresh_token": format!("r{number}")});
-                Answer::json(200, granted)
+                Answer::json(200, &granted)
             }
             // base64 of `hub:s%26cret`: RFC 6749 section 2.3.1 encodes before it joins.
             "client_credentials" if seen.header("authorization") == Some("Basic aHViOnMlMjZjcmV0") => {
                 assert_eq!(form["scope"], "openid groups");
-                Answer::json(200, json!({"access_token": jwt(300, 0), "expires_in": 5}))
+                Answer::json(200, &json!({"access_token": jwt(300, 0), "expires_in": 5}))
             }
-            _ => Answer::json(400, json!({"error": "invalid_grant", "error_description": "hunter2"})),
+            _ => Answer::json(400, &json!({"error": "invalid_grant", "error_description": "hunter2"})),
         }
     })
     .await
@@ -204,7 +204,7 @@ async fn aws(asked: Arc<Mutex<Vec<String>>>, life: i64) -> String {
         asked.lock().push(seen.path().to_owned());
         let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(life);
         if seen.path() == "/v1/credentials" && seen.header("authorization") == Some("pod token") {
-            return Answer::json(200, json!({"AccessKeyId": "ASIAPOD", "SecretAccessKey": SECRET_KEY, "Token": "session+/=",
+            return Answer::json(200, &json!({"AccessKeyId": "ASIAPOD", "SecretAccessKey": SECRET_KEY, "Token": "session+/=",
                 "Expiration": end.to_string(), "AccountId": "1"}));
         }
         let form: BTreeMap<String, String> = form_urlencoded::parse(&seen.body).into_owned().collect();
@@ -230,9 +230,9 @@ async fn eks(
         let verified = verified_by_sts(token, &host, "prod", session);
         seen_by.lock().push(verified.clone());
         match (verified, seen.path()) {
-            (Err(_), _) => Answer::json(401, json!({})),
-            (_, "/version") => Answer::json(200, json!({"gitVersion": "v1.35.2-eks-1"})),
-            _ => Answer::json(201, json!({"status": {"allowed": true}})),
+            (Err(_), _) => Answer::json(401, &json!({})),
+            (_, "/version") => Answer::json(200, &json!({"gitVersion": "v1.35.2-eks-1"})),
+            _ => Answer::json(201, &json!({"status": {"allowed": true}})),
         }
     })
     .await;

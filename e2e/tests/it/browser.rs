@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>).
+//! A real browser: headless Chromium, driven over `WebDriver` (<https://www.w3.org/TR/webdriver2/>).
 //!
 //! Must not know: any page.
 

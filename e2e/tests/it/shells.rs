@@ -1,4 +1,4 @@
-//! Recorded shells, and streams that are cut: with kubectl on a real terminal, over WebSockets and SPDY.
+//! Recorded shells, and streams that are cut: with kubectl on a real terminal, over `WebSockets` and SPDY.
 
 use std::time::Duration;
 

@@ -82,11 +82,14 @@ fn cookies(world: &mut World, cookie: &str) {
     world.attack("a cookie at the gateway", &answer, &[401]);
 }
 
+/// Name, path, headers, expected statuses.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u16]);
+
 fn web_sockets(world: &mut World, cookie: &str) {
     let (own, reader) = (world.own_origin(), bearer(&world.reader));
     let gateway = format!("/k8s/clusters/{TRAP}/api/v1/namespaces/shop/pods/web/exec?command=sh");
     let foreign = "https://evil.example";
-    let cases: [(&str, &str, &[(&str, &str)], &[u16]); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("by cookie", "/api/whoami", &[("cookie", cookie), ("origin", foreign)], &[403]),
         ("by cookie, without origin", "/api/whoami", &[("cookie", cookie)], &[403]),
         ("by cookie, from null", "/api/whoami", &[("cookie", cookie), ("origin", "null")], &[403]),

@@ -2,6 +2,8 @@
 //!
 //! Must not know: HTTP, file formats, locking; those are in the modules above.
 
+#![allow(clippy::doc_markdown, reason = "comments on options are what --help prints")]
+
 pub(crate) mod access;
 pub(crate) mod agents;
 pub(crate) mod api_keys;

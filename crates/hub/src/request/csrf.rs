@@ -2,7 +2,7 @@
 //!
 //! Browsers attach cookies by themselves, so a request that a cookie vouches for and that changes something must come
 //! from our own origin: `Origin` says so, or, where a browser leaves that out, `Sec-Fetch-Site` (Fetch Metadata). A
-//! bearer token is never attached by a browser and needs no such proof. WebSockets obey no same-origin policy: a foreign
+//! bearer token is never attached by a browser and needs no such proof. `WebSockets` obey no same-origin policy: a foreign
 //! `Origin` is refused before the upgrade, whatever vouches for the request.
 //!
 //! Must not know: who is calling.

@@ -82,7 +82,7 @@ pub async fn create(
     let too_many = || ApiError::conflict(format!("you have {MOST} API keys already; revoke one that nobody uses"));
     let key = hub
         .trail
-        .act(&caller, entry, async { hub.store.create_api_key(new, MOST).await?.ok_or_else(too_many) })
+        .act(&caller, entry, Box::pin(async { hub.store.create_api_key(new, MOST).await?.ok_or_else(too_many) }))
         .await?;
     let created = ApiKeyCreated { key: made.key.expose_secret().to_owned(), api_key: view(&hub, key) };
     Ok((StatusCode::CREATED, axum::Json(created)))

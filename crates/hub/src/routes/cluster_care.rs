@@ -150,18 +150,22 @@ pub async fn test(
 ) -> Answer<axum::Json<ClusterTest>> {
     let entry = entry(Verb::ClusterTest, "test", "/api/clusters/{id}/test", &id);
     let deadline = hub.config.cluster_health.timeout.0;
-    let report = hub.trail.act(&caller, entry, async {
-        if let Some(body) = body {
-            let credential = Credential::of(body)?;
-            let tokens = UnsavedTokens::of(&credential);
-            return Ok::<_, ApiError>(report(credential.open(&hub.config, tokens)?.check(deadline).await));
-        }
-        let cluster = find(&hub, &id).await?;
-        match hub.backends.direct(&cluster.name) {
-            Some(upstream) => Ok(report(Upstream::check(&upstream, deadline).await)),
-            None => Ok(of_agent(health::look_and_keep(&hub, &cluster).await.map(Some).map(health::status)?)),
-        }
-    });
+    let report = hub.trail.act(
+        &caller,
+        entry,
+        Box::pin(async {
+            if let Some(body) = body {
+                let credential = Credential::of(body)?;
+                let tokens = UnsavedTokens::of(&credential);
+                return Ok::<_, ApiError>(report(credential.open(&hub.config, tokens)?.check(deadline).await));
+            }
+            let cluster = find(&hub, &id).await?;
+            match hub.backends.direct(&cluster.name) {
+                Some(upstream) => Ok(report(Upstream::check(&upstream, deadline).await)),
+                None => Ok(of_agent(health::look_and_keep(&hub, &cluster).await.map(Some).map(health::status)?)),
+            }
+        }),
+    );
     report.await.map(axum::Json)
 }
 

@@ -1,4 +1,4 @@
-//! `/api/tickets`: one-use tickets for WebSockets and event streams.
+//! `/api/tickets`: one-use tickets for `WebSockets` and event streams.
 //!
 //! Must not know: how tickets are kept.
 

@@ -7,8 +7,8 @@ use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::OidcError;
 use super::http::{Http, checked};
-use super::{HttpError, OidcError};
 
 /// Algorithms that a provider may sign with. `none` and those with a shared secret are not among them.
 const ALLOWED: [Algorithm; 9] = [
@@ -59,8 +59,8 @@ impl Document {
         }
         let optional = [&self.userinfo_endpoint, &self.end_session_endpoint];
         let endpoints = [&self.authorization_endpoint, &self.token_endpoint, &self.jwks_uri];
-        let all = endpoints.into_iter().chain(optional.into_iter().flatten());
-        all.map(|url| checked(url).map(drop)).collect::<Result<(), HttpError>>()?;
+        let mut all = endpoints.into_iter().chain(optional.into_iter().flatten());
+        all.try_for_each(|url| checked(url).map(drop))?;
         if self.algorithms().is_empty() {
             return Err(OidcError::Document("it signs ID tokens with no algorithm that is safe".to_owned()));
         }

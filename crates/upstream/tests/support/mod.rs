@@ -35,7 +35,7 @@ impl Seen {
 pub(crate) struct Answer(u16, String);
 
 impl Answer {
-    pub(crate) fn json(status: u16, body: serde_json::Value) -> Self {
+    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
         Self(status, body.to_string())
     }
     pub(crate) fn text(status: u16, body: &str) -> Self {
