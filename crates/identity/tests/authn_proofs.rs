@@ -51,7 +51,12 @@ impl Accounts for Book {
 }
 
 fn owner() -> LiveSession {
-    LiveSession { user: UserId::new(), email: "owner@example.com".to_owned(), roles: vec!["admin".to_owned()], groups: vec![] }
+    LiveSession {
+        user: UserId::new(),
+        email: "owner@example.com".to_owned(),
+        roles: vec!["admin".to_owned()],
+        groups: vec![],
+    }
 }
 
 fn authenticator(book: &Arc<Book>) -> Authenticator {
