@@ -45,6 +45,8 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Names of the tests that failed.
+    names: Vec<String>,
 }
 
 /// Runs the suites.
@@ -65,6 +67,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         println!("=== suite {suite:?}: {} s", started.elapsed().as_secs());
     }
     println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    for name in &tally.names {
+        println!("FAILED {name}");
+    }
     if !broken.is_empty() {
         bail!("failed: {}", broken.join(", "));
     }
@@ -74,8 +79,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Installs and builds what the suites need, once.
 fn prepare(wanted: &[Suite]) -> anyhow::Result<()> {
     let needs = |suites: &[Suite]| suites.iter().any(|suite| wanted.contains(suite));
-    if needs(&[Suite::Store]) {
-        install(&[("postgresql", "/usr/lib/postgresql")])?;
+    if needs(&[Suite::Store, Suite::Unit]) {
+        install(&[("postgresql", "/usr/lib/postgresql"), ("redis-server", "/usr/bin/redis-server")])?;
     }
     if needs(&[Suite::Testbed, Suite::E2e, Suite::Contract, Suite::Endpoints]) {
         if let Err(reason) = flotilla_testbed::install_prerequisites() {
@@ -115,8 +120,19 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
     match suite {
         Suite::Lint => lint(tally),
         Suite::Unit => {
-            let crates = ["types", "settings", "identity", "tunnel", "upstream", "cluster", "hub", "agent"]
-                .map(|name| format!("flotilla-{name}"));
+            let crates = [
+                "types",
+                "settings",
+                "ledger",
+                "recording",
+                "identity",
+                "tunnel",
+                "upstream",
+                "cluster",
+                "hub",
+                "agent",
+            ]
+            .map(|name| format!("flotilla-{name}"));
             let mut arguments: Vec<&str> = crates.iter().flat_map(|name| ["--package", name]).collect();
             arguments.extend(["--package", "flotilla"]);
             cargo_test(&arguments, tally)
@@ -166,6 +182,7 @@ fn cargo_test(arguments: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
     tally.passed += counted.passed.saturating_sub(counted.skipped);
     tally.failed += counted.failed;
     tally.skipped += counted.skipped;
+    tally.names.append(&mut counted.names);
     let status = child.wait()?;
     if status.success() { Ok(()) } else { bail!("cargo test ended with {status}") }
 }
@@ -180,6 +197,8 @@ fn pass_through(stream: impl std::io::Read, to_stderr: bool) -> Tally {
             println!("{line}");
         }
         tally.skipped += u64::from(line.contains("SKIPPED:"));
+        let failed = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+        tally.names.extend(failed.map(str::to_owned));
         if let Some(result) = line.strip_prefix("test result: ") {
             tally.passed += number_before(result, " passed");
             tally.failed += number_before(result, " failed");

@@ -15,7 +15,7 @@ const CNI_FOLDERS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 const CAPABILITIES: u64 = 1 << 12 | 1 << 21;
 
 /// Programs, and the Debian packages they come from.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -24,9 +24,11 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("nginx", "nginx-light"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("java", "default-jre-headless"),
+    ("mvn", "maven"),
 ];
 /// Wanted by other suites, not by the node.
-const OPTIONAL: [&str; 3] = ["nginx", "chromium", "chromedriver"];
+const OPTIONAL: [&str; 5] = ["nginx", "chromium", "chromedriver", "java", "mvn"];
 
 /// The program's path.
 pub(super) fn find(program: &str) -> Result<PathBuf> {
