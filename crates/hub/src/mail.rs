@@ -64,7 +64,7 @@ impl Mailer {
     ) -> Result<(), ApiError> {
         let text = format!(
             "{by} invites you to {place} on Flotilla, as {role}.\n\nAccept here, once:\n\n  {link}\n\n\
-             or on the command line:\n\n  flotilla invite accept {token}\n\n\
+             or on the command line, with the code {token}:\n\n  flotilla invite accept\n\n\
              Whoever has this mail can accept in your place: do not pass it on.\n"
         );
         let to: Mailbox =

@@ -95,7 +95,8 @@ pub(crate) struct ExportArgs {
 ///
 /// Keep them away from the hub: they are what an export is verified with.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example: flotilla audit keys > keys.json")]
+#[command(after_help = "Examples:
+  flotilla audit keys > keys.json")]
 pub(crate) struct KeysArgs {}
 
 /// Verifies.

@@ -36,7 +36,7 @@ enum Command {
     ///
     /// The file fits both SQLite and PostgreSQL. Secrets in it stay sealed; keep the sealing key elsewhere.
     #[command(after_help = "Examples:
-  flotilla hub backup --config /etc/flotilla/central.yaml --to hub-$(date +%F).tar")]
+  flotilla hub backup --config /etc/flotilla/central.yaml --to hub.tar")]
     Backup {
         /// File to write; it must not be there yet
         #[arg(long, value_name = "FILE")]

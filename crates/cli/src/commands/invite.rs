@@ -1,19 +1,21 @@
 //! `flotilla invite ...`.
 
 use flotilla_types::org::{InvitationAccept, InvitationAccepted, InvitationCreated, OrgInvite, OrgRole, TeamInvite};
+use secrecy::ExposeSecret;
 
 use crate::commands::{orgs, teams};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::hub_client::Call;
 use crate::output::OutputArgs;
+use crate::terminal;
 
 /// Invite people to an organisation or a team, and accept invitations
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   flotilla invite to acme/pay bob@example.com --role developer
   flotilla invite to acme --role org_member
-  flotilla invite accept TOKEN")]
+  flotilla invite accept")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -37,10 +39,9 @@ enum Command {
     },
     /// Accept an invitation as the account that is signed in
     #[command(after_help = "Examples:
-  flotilla invite accept TOKEN")]
+  flotilla invite accept                   # asks for it
+  flotilla invite accept < invitation.txt")]
     Accept {
-        /// The token, from the mail or the link
-        token: String,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -57,13 +58,19 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             context.output(output).show_text(&made, |made| {
                 let mail = if made.mailed { "It went out by mail.\n" } else { "" };
                 format!(
-                    "Invitation, good once, shown once:\n\n  {}\n\n{mail}Or: flotilla invite accept {}\n",
+                    "Invitation, good once, shown once:\n\n  {}\n\n{mail}Or, with the code {}: flotilla invite accept\n",
                     made.link, made.token
                 )
             })
         }
-        Command::Accept { token, output } => {
-            let call = Call::post(&["api", "invitations", &token, "accept"]).json(&InvitationAccept::default())?;
+        Command::Accept { output } => {
+            let invitation = if terminal::interactive() {
+                terminal::ask_password("Code of the invitation")?
+            } else {
+                terminal::secret_line("the code of the invitation")?
+            };
+            let call = Call::post(&["api", "invitations", invitation.expose_secret(), "accept"])
+                .json(&InvitationAccept::default())?;
             let accepted: InvitationAccepted = context.client()?.call(&call).await?;
             context.output(output).show_text(&accepted, |one| {
                 format!("you are {} of {}\n", one.role, one.team.as_deref().unwrap_or(&one.org))
