@@ -51,6 +51,39 @@ async fn a_browser_holds_an_opaque_cookie_only() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_one_is_and_what_is_switched_on() -> Result<()> {
+    let fixture = &world().fixture;
+    let token = person("tier@example.com", &["viewer", "tier-maintain"]).await?;
+    let me: Value = fixture.call(Method::GET, "/api/whoami", Some(&token), None).await?.json().await?;
+    assert_eq!((&me["email"], &me["tier"]), (&json!("tier@example.com"), &json!("maintain")), "{me}");
+    let nobody = person("no-tier@example.com", &[]).await?;
+    let me: Value = fixture.call(Method::GET, "/api/whoami", Some(&nobody), None).await?.json().await?;
+    assert_eq!(me["tier"], Value::Null, "{me}");
+
+    let features: Value = fixture.call(Method::GET, "/api/features", Some(&token), None).await?.json().await?;
+    assert_eq!(features["sign_in"], json!(["password"]));
+    assert_eq!(features["session_backend"], "database");
+    for switch in ["mail", "exec_plugins", "audit_reads"] {
+        assert_eq!(features[switch], false, "{switch}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_operation_says_how_stable_it_is() {
+    let document = serde_json::to_value(flotilla_hub::routes::openapi_document()).expect("it is JSON");
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations").iter().filter(|(key, _)| *key != "parameters")
+        {
+            let stability = operation["x-stability"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
+            *seen.entry(stability.to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["beta", "internal", "stable"], "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_runs_commands_on_clusters() -> Result<()> {
     let fixture = &world().fixture;
     person("command@example.com", &["admin"]).await?;

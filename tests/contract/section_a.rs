@@ -378,8 +378,8 @@ async fn the_tables_of_the_source_document() -> Result<()> {
         .ok(Method::POST, &format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/default/configmaps"), Some(body))
         .await?;
     let database = world.fixture.hub.dir().join("data/hub.db");
-    let key = std::fs::read_to_string(world.fixture.hub.dir().join("data/seal.key"))?;
-    let sealer = flotilla_store::Sealer::new(vec![flotilla_store::Kek::from_base64("file", &key)?])?;
+    let keys = flotilla_hub::keyring::read(&world.fixture.hub.dir().join("data/seal.key"))?;
+    let sealer = flotilla_store::Sealer::new(keys)?;
     let config = flotilla_store::DatabaseConfig {
         driver: flotilla_store::Driver::Sqlite,
         url: format!("sqlite://{}", database.display()),

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::fixture::world;
 
-/// The value behind a key of the kubeconfig, decoded where it is data.
+/// The value behind a key of the test bed's kubeconfig, which is JSON; decoded where it is data.
 fn field(kubeconfig: &str, key: &str) -> Result<String> {
-    let line =
-        kubeconfig.lines().find_map(|line| line.trim().trim_start_matches("- ").strip_prefix(&format!("{key}:")));
-    let value = line.with_context(|| format!("no {key}"))?.trim().trim_matches(['"', '\'']).to_owned();
+    let config: Value = serde_json::from_str(kubeconfig)?;
+    let found = [&config["clusters"][0]["cluster"][key], &config["users"][0]["user"][key]];
+    let value = found.into_iter().find_map(Value::as_str).with_context(|| format!("no {key}"))?;
     match key.ends_with("-data") {
         true => Ok(String::from_utf8(base64::engine::general_purpose::STANDARD.decode(value)?)?),
-        false => Ok(value),
+        false => Ok(value.to_owned()),
     }
 }
 
@@ -117,9 +117,9 @@ async fn a_hub_is_backed_up_restored_and_its_key_changed_while_it_runs() -> Resu
     fixture.hub.add_user("kept@example.com", &[])?;
     fixture.hub.flotilla_ok("admin", &["hub", "backup", "--config", &config, "--to", &file])?;
 
-    fixture.hub.flotilla_ok("admin", &["hub", "rotate-kek", "--config", &config])?;
+    let said = fixture.hub.flotilla_ok("admin", &["hub", "rotate-kek", "--config", &config])?;
     let keys = std::fs::read_to_string(fixture.hub.dir().join("data/seal.key"))?;
-    assert!(keys.lines().count() == 1 && keys.starts_with("file-"), "the old key is gone");
+    assert!(keys.lines().count() == 1 && keys.starts_with("file-"), "the old key is gone: {said}");
     let cluster = json!({"name": "sealed", "auth_type": "token", "server": "https://127.0.0.1:1", "token": "hunter2"});
     let added = fixture.call(Method::POST, "/api/clusters", Some(&token), Some(cluster)).await?;
     assert_eq!(added.status(), StatusCode::CREATED, "the running hub seals with the new key");

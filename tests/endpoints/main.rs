@@ -74,6 +74,7 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("get", "/auth/cli", OwnProof),
     ("post", "/auth/cli", SignedIn),
     ("get", "/api/whoami", SignedIn),
+    ("get", "/api/features", SignedIn),
     ("get", "/api/clusters", SignedIn),
     ("post", "/api/clusters", Administrator),
     ("delete", "/api/clusters/{id}", Administrator),

@@ -71,6 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sealed`] when a value does not open; what was exchanged before stays so.
     pub async fn reseal(&self) -> Result<u64, StoreError> {
+        self.sealer.follow();
         let mut exchanged = 0;
         for sealed in SEALED {
             let mut after = String::new();

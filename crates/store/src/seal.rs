@@ -171,7 +171,7 @@ impl Sealer {
     }
 
     /// Takes up keys that changed. A source that fails leaves those that are known.
-    fn follow(&self) {
+    pub(crate) fn follow(&self) {
         let Some(source) = &self.source else { return };
         match source.changed() {
             Ok(None) => {}

@@ -229,10 +229,31 @@ pub struct WhoAmI {
     pub email: String,
     /// Names of the roles held.
     pub roles: Vec<String>,
+    /// Groups at the identity provider, in sessions that came from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// The highest tier that a role held gives somewhere: `read`, `triage`, `write`, `maintain` or `admin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
     /// Whether the caller administers the hub.
     pub administrator: bool,
     /// What the hub's policy allows; each cluster's own RBAC decides again.
     pub permissions: Vec<Permission>,
+}
+
+/// `GET /api/features`: what is switched on in this hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Features {
+    /// Ways to sign in: `password`, and `oidc`, `google`, `github`, `developer` where they are configured.
+    pub sign_in: Vec<String>,
+    /// Where sessions of browsers are kept: `database`, `postgres`, `redis` or `memory`.
+    pub session_backend: String,
+    /// Whether invitations go out by mail.
+    pub mail: bool,
+    /// Whether kubeconfigs that run programs on the hub are taken.
+    pub exec_plugins: bool,
+    /// Whether reads have audit rows too.
+    pub audit_reads: bool,
 }
 
 /// One rule of one role held.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use flotilla_types::api::{PublicConfig, WhoAmI};
+use flotilla_types::api::{Features, PublicConfig, WhoAmI};
 use flotilla_types::problem::{Code, Problem};
 use http::StatusCode;
 
@@ -23,6 +23,8 @@ pub async fn whoami(State(hub): State<Arc<Hub>>, caller: Caller) -> axum::Json<W
         id: caller.principal.user_id(),
         email: caller.principal.email().to_owned(),
         roles: roles.to_vec(),
+        groups: caller.principal.groups().to_vec(),
+        tier: policy.tier(roles).map(str::to_owned),
         administrator: policy.is_administrator(roles),
         permissions: policy.permissions(roles),
     })
@@ -33,8 +35,26 @@ pub async fn whoami(State(hub): State<Arc<Hub>>, caller: Caller) -> axum::Json<W
 pub async fn config(State(hub): State<Arc<Hub>>) -> axum::Json<PublicConfig> {
     axum::Json(PublicConfig {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        sign_in: vec!["password".to_owned()],
+        sign_in: ways(&hub),
         ca: hub.config.tls.cert_file.is_none().then(|| hub.ca.certificate_pem().to_owned()),
+    })
+}
+
+fn ways(hub: &Hub) -> Vec<String> {
+    let developer = hub.config.auth.developer.enabled.then_some("developer");
+    ["password"].into_iter().chain(hub.ways.iter().map(|way| way.name)).chain(developer).map(str::to_owned).collect()
+}
+
+/// What is switched on in this hub.
+#[utoipa::path(get, path = "/api/features", tag = "hub", responses((status = 200, body = Features), (status = 401, body = Problem)))]
+pub async fn features(State(hub): State<Arc<Hub>>, _: Caller) -> axum::Json<Features> {
+    let config = &hub.config;
+    axum::Json(Features {
+        sign_in: ways(&hub),
+        session_backend: config.auth.session.backend.clone(),
+        mail: hub.mailer.is_some(),
+        exec_plugins: config.cluster_credentials.allow_exec_plugins,
+        audit_reads: config.audit.record_reads,
     })
 }
 

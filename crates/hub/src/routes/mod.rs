@@ -145,6 +145,7 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(streams::list))
         .routes(routes!(streams::terminate))
         .routes(routes!(meta::config))
+        .routes(routes!(meta::features))
         .routes(routes!(meta::jwks))
         .routes(routes!(meta::health))
         .routes(routes!(meta::healthz))
@@ -164,7 +165,29 @@ pub fn router(hub: Arc<Hub>) -> Router {
 /// The OpenAPI document.
 #[must_use]
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    let mut document = documented().split_for_parts().1;
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            let stability = stability(path, operation.tags.as_deref().unwrap_or_default());
+            operation.extensions.get_or_insert_default().insert("x-stability".to_owned(), stability.into());
+        }
+    }
+    document
+}
+
+/// How far clients may rely on an operation: `stable` ones change only with a new major version, `beta` ones with a
+/// note in the change log, `internal` ones are for the hub's own pages and agents and change at any time.
+fn stability(path: &str, tags: &[String]) -> &'static str {
+    let pages =
+        ["/login", "/logout", "/dev/", "/auth/cli", "/auth/style", "/auth/device/approve", "/oauth2/", "/debug/"];
+    if pages.iter().any(|page| path.starts_with(page)) || path.starts_with("/api/agents/connect") {
+        return "internal";
+    }
+    match tags.first().map(String::as_str) {
+        Some("auth" | "clusters" | "users" | "roles" | "agents" | "audit" | "hub") => "stable",
+        _ => "beta",
+    }
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -304,6 +304,15 @@ impl PolicySet {
         self.held(now_ms(), roles).any(|role| role.administrator)
     }
 
+    /// The highest tier that a role held gives anywhere: one of [`TIERS`].
+    #[must_use]
+    pub fn tier(&self, roles: &[String]) -> Option<&'static str> {
+        let groups: Vec<&str> =
+            self.held(now_ms(), roles).flat_map(|role| &role.role.groups).map(String::as_str).collect();
+        let given = |tier: &&&str| groups.iter().any(|group| group.strip_prefix("flotilla:tier:") == Some(**tier));
+        TIERS.iter().rev().find(given).copied()
+    }
+
     /// Every rule of every role held. Of a role that reaches certain clusters only, once for each of them.
     #[must_use]
     pub fn permissions(&self, roles: &[String]) -> Vec<Permission> {
