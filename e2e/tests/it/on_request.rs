@@ -65,7 +65,8 @@ fn exec_is_there_for_as_long_as_another_person_allows() {
     // The cluster itself sees the grant; elsewhere, and for anything else, there is none.
     let refused = kubectl.refused("delete pod web");
     assert!(refused.contains("delete"), "{refused}");
-    assert!(kubectl.in_namespace("default").refused("exec any -- id").contains("pods/exec"));
+    let refused = kubectl.in_namespace("default").refused("exec any -- id");
+    assert!(refused.contains("pods/exec"), "{refused}");
     let audit = flotilla("admin", &["audit", "--cluster", CLUSTER, "-o", "json"]);
     assert!(audit.contains(&format!("flotilla:grant:{id}")), "the row names the grant's group");
 

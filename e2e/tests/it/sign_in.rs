@@ -3,18 +3,17 @@
 //!
 //! Must not know: clusters. The provider and the browser are dear to start, so one story tells all.
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use flotilla_harness::{HubOptions, HubProcess, Programs};
-use flotilla_testbed::{KEYCLOAK_ADMIN, Keycloak, Tools, free_port, skipped};
+use flotilla_testbed::{KEYCLOAK_ADMIN, Keycloak, Tools, free_port, skipped, wait_for};
 use reqwest::header::{LOCATION, SET_COOKIE};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
+use crate::commands::Background;
 
 const TEST: &str = "sign_in";
 const PASSWORD: &str = "correct horse battery";
@@ -242,62 +241,52 @@ async fn login_and_groups(stand: &Stand) {
     assert!(stand.audited("groups_change").contains("dev"));
 }
 
-fn start(stand: &Stand, user: &str, way: &str) -> (Child, BufReader<std::process::ChildStderr>) {
+fn start(stand: &Stand, user: &str, way: &str) -> Background {
     let mut command = stand.hub.flotilla(user);
     // A browser that is not there: the address is printed all the same.
     command.args(["login", way, "--hub", &stand.hub.url(), "--ca-file"]).arg(stand.hub.ca_path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let said = BufReader::new(child.stderr.take().unwrap());
-    (child, said)
+    Background::start(command)
 }
 
-fn printed_url(said: &mut impl BufRead, mark: &str) -> String {
-    said.lines()
-        .map(|line| line.unwrap())
-        .find_map(|line| line.split_whitespace().find(|word| word.contains(mark)).map(str::to_owned))
-        .expect("an address is printed")
-}
-
-fn is_in(stand: &Stand, user: &str, mut child: Child) {
-    let deadline = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None => assert!(Instant::now() < deadline, "flotilla login does not end"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
+fn printed_url(command: &Background, mark: &str) -> String {
+    let in_whole_lines = |said: String| {
+        let (lines, _) = said.rsplit_once('\n')?;
+        lines.split_whitespace().find(|word| word.contains(mark)).map(str::to_owned)
     };
-    assert!(status.success(), "{status}");
+    wait_for("an address is printed", LIMIT, || Ok(in_whole_lines(command.text()))).unwrap()
+}
+
+fn is_in(stand: &Stand, user: &str, mut command: Background) {
+    assert_eq!(command.wait(LIMIT), 0, "{}", command.text());
     let who: Value = serde_json::from_str(&stand.hub.flotilla_ok(user, &["whoami", "-o", "json"]).unwrap()).unwrap();
     assert_eq!((who["email"].as_str(), roles(&who)), (Some("ada@example.com"), vec!["viewer"]), "{who}");
 }
 
 async fn another_device(stand: &Stand) {
-    let (child, mut said) = start(stand, "device", "--device");
-    let url = printed_url(&mut said, "user_code=");
+    let command = start(stand, "device", "--device");
+    let url = printed_url(&command, "user_code=");
     stand.browser.visit(&url).await;
     stand.browser.shows("ada@example.com").await;
     stand.browser.screenshot(&stand.picture("device")).await;
     stand.browser.click("button[value=approve]").await;
     stand.browser.shows("Approved").await;
-    is_in(stand, "device", child);
+    is_in(stand, "device", command);
     stand.browser.visit(&url).await;
     stand.browser.shows("No device waits").await;
-    let denied = start(stand, "denied", "--device");
-    let (mut child, mut said) = denied;
-    stand.browser.visit(&printed_url(&mut said, "user_code=")).await;
+    let mut denied = start(stand, "denied", "--device");
+    stand.browser.visit(&printed_url(&denied, "user_code=")).await;
     stand.browser.click("button[value=deny]").await;
     stand.browser.shows("Denied").await;
-    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(denied.wait(LIMIT), 3);
 }
 
 async fn own_command_line(stand: &Stand) {
-    let (child, mut said) = start(stand, "cli", "--browser");
-    let url = printed_url(&mut said, "/auth/cli?");
+    let command = start(stand, "cli", "--browser");
+    let url = printed_url(&command, "/auth/cli?");
     stand.browser.visit(&url).await;
     stand.browser.click("button[value=approve]").await;
     stand.browser.shows("You are signed in on the command line").await;
-    is_in(stand, "cli", child);
+    is_in(stand, "cli", command);
     // A code is not sent to anybody else's address.
     let evil = url.replace("http%3A%2F%2F127.0.0.1", "http%3A%2F%2Fevil.example");
     stand.browser.visit(&evil).await;

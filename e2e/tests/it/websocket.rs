@@ -92,8 +92,8 @@ fn what_is_no_agent_gets_no_further_than_a_stranger_at_the_agents_port() {
             ("Sec-WebSocket-Protocol", "v5.channel.k8s.io", 400, "flotilla-tunnel.1"),
             ("Sec-WebSocket-Version", "8", 400, "13"),
             ("Sec-WebSocket-Key", "short", 400, "16 bytes"),
-            ("Origin", "https://elsewhere.example", 403, "browser"),
-            ("Origin", "https://localhost", 403, "browser"),
+            ("Origin", "https://elsewhere.example", 403, "Origin"),
+            ("Origin", "https://localhost", 403, "Origin"),
             ("Upgrade", "flotilla-tunnel/1", 421, "certificate"),
         ];
         for (name, value, status, said) in cases {

@@ -34,7 +34,7 @@ pub fn harden(headers: &mut HeaderMap, gateway: bool, lasting: bool) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(policy);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
-    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(OPENER).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(RESOURCE).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(PERMISSIONS).or_insert(HeaderValue::from_static("camera=(), microphone=(), geolocation=()"));
