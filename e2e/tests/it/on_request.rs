@@ -65,7 +65,9 @@ fn exec_is_there_for_as_long_as_another_person_allows() {
     // The cluster itself sees the grant; elsewhere, and for anything else, there is none.
     let refused = kubectl.refused("delete pod web");
     assert!(refused.contains("delete"), "{refused}");
-    let refused = kubectl.in_namespace("default").refused("exec any -- id");
+    // In another namespace he sees that there is no such pod, as before, and no more.
+    let path = "/api/v1/namespaces/default/pods/any/exec?command=id";
+    let refused = kubectl.refused(["create", "--raw", path, "-f", "/dev/null"]);
     assert!(refused.contains("pods/exec"), "{refused}");
     let audit = flotilla("admin", &["audit", "--cluster", CLUSTER, "-o", "json"]);
     assert!(audit.contains(&format!("flotilla:grant:{id}")), "the row names the grant's group");
