@@ -134,7 +134,8 @@ pub(super) fn disguised_paths(world: &mut World) {
         ("http://evil.example/", "evil.example"),
     ] {
         let answer = world.raw(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes());
-        let stays = |to: &str| to.starts_with('/') && !to.starts_with("//") && !to.contains('\\') && !to.contains("evil");
+        let stays =
+            |to: &str| to.starts_with('/') && !to.starts_with("//") && !to.contains('\\') && !to.contains("evil");
         assert!(answer.header("location").is_none_or(stays), "{path}: leads away\n{}", answer.text);
         world.attack(&format!("an open redirect by {path}"), &answer, &[303, 400, 404, 405]);
     }
