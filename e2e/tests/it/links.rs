@@ -176,6 +176,12 @@ impl Relay {
         Self { port, links }
     }
 
+    /// How many links are open.
+    pub(crate) fn open(&self) -> usize {
+        let links = self.links.lock().unwrap();
+        links.iter().filter(|link| link.ends.iter().all(|end| end.peer_addr().is_ok())).count()
+    }
+
     /// Cuts every link at once; how many there were.
     pub(crate) fn cut(&self) -> usize {
         let links = std::mem::take(&mut *self.links.lock().unwrap());

@@ -54,6 +54,7 @@ fn a_link_through_nginx_that_is_cut_and_a_hub_that_was_away_come_back() {
     kubectl.ok("get namespace default");
     for relay in [&front.before, &front.behind] {
         let cut = Instant::now();
+        wait_until("both connections of the agent are up", BACK, || Ok(relay.open() >= 2)).unwrap();
         assert!(relay.cut() >= 2, "the agent has two connections");
         wait_until("the agent is back", BACK, || Ok(kubectl.run("get namespace default").code() == 0)).unwrap();
         println!("back {:.2} s after the cut", cut.elapsed().as_secs_f64());
