@@ -86,7 +86,7 @@ pub fn check(hub: &Hub, ask: &AccessAsk) -> Result<(), ApiError> {
 pub fn clusters(directory: &Directory, policy: &PolicySet, principal: &Principal, ask: &AccessAsk) -> Vec<ClusterId> {
     let near = |one: &&OwnedCluster| {
         let member = directory.org_role(one.org, principal.user_id()).is_some();
-        cluster_matches(&ask.cluster, &one.name) && (member || policy.sees_cluster(principal.roles(), &one.name))
+        cluster_matches(&ask.cluster, &one.name) && (member || principal.sees(policy, &one.name))
     };
     directory.clusters.iter().filter(near).map(|one| one.id).collect()
 }

@@ -28,7 +28,7 @@ type Answer<T> = Result<T, ApiError>;
 /// The cluster of this name or id, if the caller may see it.
 pub(super) async fn visible(hub: &Hub, caller: &Caller, id: &str) -> Answer<Cluster> {
     let cluster = find(hub, id).await?;
-    match hub.policy.load().sees_cluster(caller.principal.roles(), &cluster.name) {
+    match caller.principal.sees(&hub.policy.load(), &cluster.name) {
         true => Ok(cluster),
         false => Err(unknown(id)),
     }
