@@ -338,6 +338,8 @@ pub struct AuditRetention {
     pub max_age: Option<Period>,
     /// Number of rows that are kept.
     pub max_rows: Option<u64>,
+    /// Content that is kept, MiB, reckoned from samples; indexes come on top.
+    pub max_mib: Option<u64>,
 }
 
 /// A place to which rows are sent, each at least once and in order.

@@ -109,7 +109,11 @@ pub async fn retain(hub: &Hub) -> anyhow::Result<()> {
     prune(hub).await?;
     let config = &hub.config.audit.retention;
     let before_ms = config.max_age.map(|age| now_ms() - age.as_ms());
-    let retention = Retention { before_ms, max_rows: config.max_rows };
+    let retention = Retention {
+        before_ms,
+        max_rows: config.max_rows,
+        max_bytes: config.max_mib.map(|mib| mib.saturating_mul(1 << 20)),
+    };
     let mut delivered = None;
     for sink in &hub.config.audit.sinks {
         let seq = hub.store.audit_sink(&sink.name).await?;

@@ -27,6 +27,14 @@ const AT_OR_BEFORE: &str = "SELECT seq, token FROM audit_checkpoints WHERE kind 
 const RETAINED: &str = "SELECT token FROM audit_checkpoints WHERE kind = 'retention' ORDER BY seq DESC LIMIT 1";
 const FIRST_NEW_ENOUGH: &str = "SELECT seq FROM audit_events WHERE time >= $1 ORDER BY seq LIMIT 1";
 const FORGET_BEFORE: &str = "DELETE FROM audit_checkpoints WHERE seq < $1";
+const FIRST_SEQ: &str = "SELECT COALESCE(MIN(seq), 0) FROM audit_events";
+/// Sum and number of what rows hold; numbers count as 8 bytes each.
+const WEIGH: &str = "SELECT CAST(COALESCE(SUM(40 + LENGTH(id) + LENGTH(request_id) + LENGTH(route) + LENGTH(actor_email) \
+    + LENGTH(actor_groups) + LENGTH(actor_address) + LENGTH(verb) + LENGTH(outcome) + LENGTH(cluster) + LENGTH(api_group) \
+    + LENGTH(api_version) + LENGTH(resource) + LENGTH(namespace) + LENGTH(name) + LENGTH(command) + LENGTH(reason) \
+    + LENGTH(hash)), 0) AS BIGINT), COUNT(*) FROM audit_events WHERE seq >= $1 AND seq < $2";
+/// Rows that are weighed at each place.
+const SAMPLE: i64 = 1_000;
 const PRUNE: &str = "DELETE FROM audit_events WHERE seq <= $1 AND seq < (SELECT MIN(seq) FROM audit_events) + $2";
 
 /// A checkpoint as a JWS, and the public half of the key that signed it, as a JWK.
@@ -42,6 +50,9 @@ pub struct Retention {
     pub before_ms: Option<i64>,
     /// Rows beyond this number may go, the oldest first.
     pub max_rows: Option<u64>,
+    /// Rows beyond so many bytes of content may go. Reckoned with the mean of [`SAMPLE`] rows at each of ten places of
+    /// the log, since weighing all of them would read all of them.
+    pub max_bytes: Option<u64>,
 }
 
 /// A checkpoint up to which rows may be removed.
@@ -157,7 +168,12 @@ impl Store {
     /// The database failed.
     pub async fn audit_cut(&self, retention: Retention, limit: Option<i64>) -> Result<Option<Cut>, StoreError> {
         let head = super::chain::head(&self.db).await?.seq;
-        let by_rows = retention.max_rows.map(|most| head - i64::try_from(most).unwrap_or(i64::MAX));
+        let fitting = match retention.max_bytes {
+            Some(most) => Some(most / self.audit_row_weight(head).await?),
+            None => None,
+        };
+        let most = [retention.max_rows, fitting].into_iter().flatten().min();
+        let by_rows = most.map(|most| head - i64::try_from(most).unwrap_or(i64::MAX));
         let by_age = match retention.before_ms {
             Some(before) => {
                 let kept: Option<i64> = on_db!(&self.db, read, pool => {
@@ -173,6 +189,22 @@ impl Store {
         });
         let cut_already = self.audit_retained().await?.and_then(|(_, checkpoint)| checkpoint).map_or(0, |c| c.seq);
         Ok(found.filter(|(seq, _)| *seq > cut_already).map(|(seq, token)| Cut { seq, token }))
+    }
+
+    /// Mean content of a row in bytes, at least 1.
+    async fn audit_row_weight(&self, head: i64) -> Result<u64, StoreError> {
+        let first: i64 = on_db!(&self.db, read, pool => sqlx::query_scalar(FIRST_SEQ).fetch_one(pool).await?);
+        let step = ((head - first) / 10).max(SAMPLE);
+        let (mut bytes, mut rows) = (0, 0);
+        let mut from = first;
+        while from <= head {
+            let (more_bytes, more_rows): (i64, i64) = on_db!(&self.db, read, pool => {
+                sqlx::query_as(WEIGH).bind(from).bind(from + SAMPLE).fetch_one(pool).await?
+            });
+            (bytes, rows) = (bytes + more_bytes, rows + more_rows);
+            from += step;
+        }
+        Ok(u64::try_from(bytes / rows.max(1)).unwrap_or(1).max(1))
     }
 
     /// States, signed, that the rows up to a cut are gone. From then on the log begins behind it;

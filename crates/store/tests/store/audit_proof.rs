@@ -212,15 +212,18 @@ async fn a_long_log_is_verified_in_halves_and_flaws_are_still_exact(bed: Bed) {
 
 async fn retention_keeps_the_rest_provable(bed: Bed) {
     let (store, ring) = signed_log(&bed, 6).await;
-    let most = |rows| Retention { max_rows: Some(rows), before_ms: None };
+    let most = |rows| Retention { max_rows: Some(rows), ..Retention::default() };
+    let size = |bytes| Retention { max_bytes: Some(bytes), ..Retention::default() };
     assert_eq!(store.audit_cut(Retention::default(), None).await.unwrap(), None);
     assert_eq!(store.audit_cut(most(12), None).await.unwrap(), None);
     // Row 9 is the last that may go; the checkpoint before it is at 8; a sink has rows up to 5 only.
     assert_eq!(store.audit_cut(most(3), None).await.unwrap().unwrap().seq, 8);
-    assert_eq!(
-        store.audit_cut(Retention { before_ms: Some(i64::MAX), max_rows: None }, Some(5)).await.unwrap().unwrap().seq,
-        4
-    );
+    let aged = Retention { before_ms: Some(i64::MAX), ..Retention::default() };
+    assert_eq!(store.audit_cut(aged, Some(5)).await.unwrap().unwrap().seq, 4);
+    // A row holds between 100 and 500 bytes.
+    assert_eq!(store.audit_cut(size(12 * 500), None).await.unwrap(), None);
+    assert_eq!(store.audit_cut(size(4 * 100), None).await.unwrap().unwrap().seq, 8);
+    assert_eq!(store.audit_cut(Retention { max_rows: Some(7), ..size(4 * 100) }, None).await.unwrap().unwrap().seq, 8);
     let cut = store.audit_cut(most(3), None).await.unwrap().unwrap();
     store.audit_retain(&cut, &signer(&ring)).await.unwrap();
     // Killed before the rows are gone: they count no longer, and the next run removes them.
