@@ -276,7 +276,7 @@ async fn assemble(
     let backends = Backends::new(tunnels.clone());
     let policy = roles.policy();
     let counters = ClusterMetrics::register(&mut registry);
-    let options = GateOptions { record_reads: config.audit.record_reads };
+    let options = GateOptions { record_reads: config.audit.record_reads, diffs: config.audit.diffs };
     let library = Library::new(store.clone(), config.recordings.clone());
     let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options)
         .with_recorder(Arc::new(library.clone()));

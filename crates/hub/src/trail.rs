@@ -123,6 +123,7 @@ fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        diff: None,
         run: String::new(),
         hash: String::new(),
     }
