@@ -152,7 +152,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::follow_access(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
-        tokio::spawn(hub.library.clone().keep()),
+        tokio::spawn(hub.library.clone().keep(hub.trail.clone())),
         tokio::spawn(keeper::run(Arc::clone(&hub))),
         tokio::spawn(sinks::run(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, Arc::clone(&cores))),

@@ -107,6 +107,7 @@ impl Trail {
 }
 
 fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -> AuditRow {
+    context.recorded.set();
     AuditRow {
         id: AuditId::new(),
         seq: 0,
