@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use flotilla_harness::HubOptions;
 use flotilla_hub::listen::agents::Route;
-use flotilla_hub::routes::openapi_document;
+use flotilla_hub::routes::{acts, openapi_document};
 use flotilla_tests::Fixture;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -244,11 +244,78 @@ fn body(method: &str, path: &str) -> Option<Value> {
 }
 
 async fn visit(fixture: &Fixture, method: &str, path: &str, token: Option<&str>) -> Result<(StatusCode, Value)> {
+    let (status, problem, _) = visited(fixture, method, path, token).await?;
+    Ok((status, problem))
+}
+
+/// [`visit`] with the request's id.
+async fn visited(
+    fixture: &Fixture,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(StatusCode, Value, String)> {
     let verb = Method::from_bytes(method.to_uppercase().as_bytes())?;
     let response = fixture.call(verb, &filled(path), token, body(method, path)).await?;
     let (status, id) = (response.status(), response.headers().get("x-request-id").cloned());
-    assert!(id.is_some(), "{method} {path} answers without X-Request-Id");
-    Ok((status, response.json().await.unwrap_or(Value::Null)))
+    let id = id.with_context(|| format!("{method} {path} answers without X-Request-Id"))?;
+    Ok((status, response.json().await.unwrap_or(Value::Null), id.to_str()?.to_owned()))
+}
+
+/// What a call left in the audit log, held to the table of acts: an act has rows with its verb, one that was refused has
+/// exactly one, and everything else has none.
+async fn check_rows(
+    fixture: &Fixture,
+    administrator: &str,
+    (method, path): (&str, &str),
+    signed_in: bool,
+    (status, id): (StatusCode, &str),
+) -> Result<()> {
+    let query = format!("/api/audit?request_id={id}");
+    let page: Value = fixture.call(Method::GET, &query, Some(administrator), None).await?.json().await?;
+    let rows = page["rows"].as_array().context("rows")?.clone();
+    let shown = format!("{method} {path} ({status}, signed in: {signed_in}) left {rows:?}");
+    let Some((route, verb)) = acts::find(&method.to_uppercase(), &filled(path)) else {
+        assert!(rows.is_empty(), "{shown}");
+        return Ok(());
+    };
+    assert!(rows.iter().all(|row| row["verb"] == verb.as_str()), "{shown}");
+    match status {
+        // Nobody's attempts are counted, but for those to sign in.
+        _ if !signed_in => assert!(rows.is_empty() || path.contains("login") || path.contains("agents"), "{shown}"),
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            let refused = rows.iter().any(|row| row["status"] == status.as_u16() && row["outcome"] != "succeeded");
+            assert!(refused && rows.iter().all(|row| row["route"] == route), "{shown}");
+        }
+        status if status.is_success() => assert!(!rows.is_empty(), "{shown}"),
+        // Wrong in its form: nothing was attempted.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Every act as nobody, as somebody without rights and as the administrator leaves the rows that it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_act_leaves_its_rows() -> Result<()> {
+    let fixture = Fixture::start(&HubOptions::default())?;
+    let administrator = fixture.admin_token().await?;
+    let mut people = vec![None];
+    for name in ["somebody@example.com", "second@example.com"] {
+        let password = fixture.hub.add_user(name, if name.starts_with("second") { &["admin"] } else { &[] })?;
+        let answer: Value = fixture.sign_in(name, &password).await?.json().await?;
+        people.push(Some(answer["token"].as_str().context("no token")?.to_owned()));
+    }
+    for (method, path, _) in ROUTES {
+        // What ends the session that the next visits need is looked at in other tests.
+        if path.contains("/logout") {
+            continue;
+        }
+        for token in &people {
+            let (status, _, id) = visited(&fixture, method, path, token.as_deref()).await?;
+            check_rows(&fixture, &administrator, (method, path), token.is_some(), (status, &id)).await?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

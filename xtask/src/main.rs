@@ -7,8 +7,11 @@
 mod bench;
 mod classify;
 mod codegen;
+mod coverage;
+mod fuzz;
 mod test;
 mod tidy;
+mod tool;
 mod up;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +46,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Says which lines the tests run, per crate, and of the lines that changed.
+    #[command(
+        after_help = "Example: cargo xtask coverage --since main~20\nExample: cargo xtask coverage --only store --keep"
+    )]
+    Coverage(coverage::Options),
+    /// Builds the fuzz targets and runs them one after another.
+    #[command(after_help = "Example: cargo xtask fuzz\nExample: cargo xtask fuzz jwt classify --seconds 60")]
+    Fuzz(fuzz::Options),
     /// Checks the rules of this repository that a machine can check.
     Tidy,
     /// Reads `METHOD TARGET` lines and prints what the gateway's classifier makes of each, as JSON lines.
@@ -57,6 +68,8 @@ fn main() -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Codegen { check } => codegen::run(check),
+        Task::Coverage(options) => coverage::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Tidy => tidy::run(),
         Task::Classify => classify::run(),
     }

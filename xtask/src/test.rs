@@ -39,6 +39,22 @@ enum Suite {
     E2e,
 }
 
+/// Packages of the suite `unit`.
+pub(crate) const UNIT: [&str; 12] = [
+    "flotilla-types",
+    "flotilla-settings",
+    "flotilla-ledger",
+    "flotilla-identity",
+    "flotilla-recording",
+    "flotilla-tunnel",
+    "flotilla-upstream",
+    "flotilla-cluster",
+    "flotilla-hub",
+    "flotilla-agent",
+    "flotilla",
+    "xtask",
+];
+
 /// Sums over all test programs.
 #[derive(Default)]
 struct Tally {
@@ -120,21 +136,7 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
     match suite {
         Suite::Lint => lint(tally),
         Suite::Unit => {
-            let crates = [
-                "types",
-                "settings",
-                "ledger",
-                "recording",
-                "identity",
-                "tunnel",
-                "upstream",
-                "cluster",
-                "hub",
-                "agent",
-            ]
-            .map(|name| format!("flotilla-{name}"));
-            let mut arguments: Vec<&str> = crates.iter().flat_map(|name| ["--package", name]).collect();
-            arguments.extend(["--package", "flotilla"]);
+            let arguments: Vec<&str> = UNIT.iter().flat_map(|name| ["--package", *name]).collect();
             cargo_test(&arguments, tally)
         }
         Suite::Store => cargo_test(&["--package", "flotilla-store"], tally),

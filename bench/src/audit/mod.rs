@@ -123,6 +123,7 @@ fn row(actor: UserId, cluster: ClusterId) -> AuditRow {
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        diff: None,
         run: String::new(),
         hash: String::new(),
     }

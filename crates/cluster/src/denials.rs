@@ -115,6 +115,7 @@ mod tests {
             status: 403,
             bytes: 0,
             duration_ms: 0,
+            diff: None,
             run: String::new(),
             hash: String::new(),
         }

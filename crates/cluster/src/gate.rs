@@ -39,6 +39,7 @@ use tokio::time::Instant;
 
 use crate::act::{self, Act};
 use crate::denials::Denials;
+use crate::diff::Write;
 use crate::guard::Trail;
 use crate::live::action;
 use crate::metrics::ClusterMetrics;
@@ -51,6 +52,9 @@ use crate::tape::{Opening, Recorder, RecordingRefused, Tape, kind_of};
 pub struct GateOptions {
     /// Whether reads, which are counted, are written to the audit log too. Every one then waits for the disk.
     pub record_reads: bool,
+    /// Whether the outcome row of a write says what it changed. Every change and deletion of an object is then
+    /// preceded by a read of it, as the caller.
+    pub diffs: bool,
 }
 
 /// Decides and records.
@@ -96,11 +100,22 @@ pub(crate) struct Grant {
     /// The person, who in clusters of mode `shared` is not the subject.
     email: String,
     pub(crate) request_id: RequestId,
+    /// How what a write changes is found out.
+    pub(crate) compared: Option<Compared>,
     /// How the shell that is opened is recorded.
     recording: Recording,
     rule: Arc<str>,
     route: &'static str,
     address: std::net::IpAddr,
+}
+
+/// How the object before a write is read.
+pub(crate) struct Compared {
+    pub(crate) write: Write,
+    /// Whether it is a Secret.
+    pub(crate) secret: bool,
+    /// Its path, and as whom to read it: as the caller would arrive to do so. `None`: he may not.
+    pub(crate) read: Option<(String, Subject)>,
 }
 
 /// Who somebody is in one cluster.
@@ -204,12 +219,14 @@ impl Gate {
             Some(_) => policy.recording(principal.roles(), &own),
             None => Recording::default(),
         };
+        let compared = if self.options.diffs { compared(&policy, principal, &request) } else { None };
         let arrival = policy.arrival(principal.email(), principal.roles(), principal.groups(), about.unwrap_or(&own));
         let subject = Subject { groups: arrival.groups, user: arrival.user, cluster: cluster.clone() };
         let grant = Grant {
             principal: principal.clone(),
             email: principal.email().to_owned(),
             subject,
+            compared,
             recording,
             request_id: context.request_id.clone(),
             rule,
@@ -268,7 +285,15 @@ impl Gate {
     /// # Errors
     /// The row cannot be written.
     pub async fn audit_denied(&self, denied: &Denied) -> Result<(), AuditError> {
-        for row in self.denials.note(denied.row.clone(), Instant::now()) {
+        self.audit_refused(denied.row.clone()).await
+    }
+
+    /// The same for a call to the hub itself that was refused.
+    ///
+    /// # Errors
+    /// The row cannot be written.
+    pub async fn audit_refused(&self, row: AuditRow) -> Result<(), AuditError> {
+        for row in self.denials.note(row, Instant::now()) {
             self.audit.record(row).await?;
         }
         Ok(())
@@ -307,6 +332,22 @@ impl Gate {
         row.reason = reason.clone().unwrap_or_else(|| "no rule reaches the cluster".to_owned());
         Box::new(Denied { info: request.info().clone(), cluster, user: principal.email().to_owned(), reason, row })
     }
+}
+
+/// How what a write changes is found out, if it is such a write. The caller himself must be allowed to read the object
+/// by the policy, and later by the cluster; and he arrives for that as he would for any read of it.
+fn compared(policy: &PolicySet, principal: &Principal, request: &ClusterRequest) -> Option<Compared> {
+    let write = Write::of(request)?;
+    let cluster = &request.cluster().name;
+    let read = Action { verb: "get", ..action(cluster, request.info()) };
+    let secret = read.api_group.is_empty() && read.resource == "secrets";
+    let may = || matches!(principal.may(policy, &read), Decision::Allowed { .. });
+    let read = (write != Write::Create && may()).then(|| {
+        let arrival = policy.arrival(principal.email(), principal.roles(), principal.groups(), &read);
+        let subject = Subject { groups: arrival.groups, user: arrival.user, cluster: cluster.clone() };
+        (request.http().uri().path().to_owned(), subject)
+    });
+    Some(Compared { write, secret, read })
 }
 
 impl<T> Authorized<T> {
@@ -383,6 +424,7 @@ fn row(request: &ClusterRequest, act: Act, actor: Actor, request_id: &RequestId,
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        diff: None,
         run: String::new(),
         hash: String::new(),
     }

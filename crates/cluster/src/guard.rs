@@ -25,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::diff::Comparison;
 use crate::live::{About, Cut, LiveStream, LiveStreams, Registered};
 use crate::streams::Permit;
 use crate::tape::{Running, Tape, Tapped};
@@ -38,11 +39,28 @@ pub(crate) struct Trail {
     pending: Option<Pending>,
     status: u16,
     bytes: u64,
+    comparison: Option<Box<Comparison>>,
 }
 
 impl Trail {
     pub(crate) fn new(pending: Pending) -> Self {
-        Self { pending: Some(pending), status: 0, bytes: 0 }
+        Self { pending: Some(pending), status: 0, bytes: 0, comparison: None }
+    }
+
+    /// The outcome is to say what changed.
+    pub(crate) fn compare(&mut self, comparison: Comparison) {
+        self.comparison = Some(Box::new(comparison));
+    }
+
+    /// The head of the answer is here.
+    fn answered(&mut self, response: &Response<Body>) {
+        self.status = response.status().as_u16();
+        if !response.status().is_success() {
+            self.comparison = None;
+        }
+        if let Some(comparison) = &mut self.comparison {
+            comparison.answered(response.headers());
+        }
     }
 
     /// There was no answer.
@@ -53,6 +71,9 @@ impl Trail {
     /// The answer has ended.
     fn ended(mut self) {
         let status = self.status;
+        if let (Some(comparison), Some(pending)) = (self.comparison.take(), &mut self.pending) {
+            pending.changed(&comparison.finish());
+        }
         if status < 400 {
             self.record(Outcome::Succeeded, status, String::new());
         } else {
@@ -130,7 +151,7 @@ pub(crate) fn attend(
     let Attendance { mut trail, permit, tape, head } = attendance;
     let status = response.status();
     if let Some(trail) = &mut trail {
-        trail.status = status.as_u16();
+        trail.answered(&response);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         let running = match tape.map(|tape| tape.start(response.headers())).transpose() {
@@ -187,6 +208,9 @@ impl Attended {
         }
         if let Some(trail) = &mut self.trail {
             trail.bytes = self.seen;
+            if let (Some(comparison), Some(piece)) = (&mut trail.comparison, frame.data_ref()) {
+                comparison.push(piece);
+            }
         }
         let complete = self.expected.is_some_and(|expected| self.seen >= expected);
         if complete || http_body::Body::is_end_stream(&self.inner) {

@@ -11,7 +11,7 @@ use flotilla_upstream::check::{ErrorClass, read_short, version};
 use futures_util::future::BoxFuture;
 use http::{Response, StatusCode};
 
-use crate::transport::{HealthCheckError, Transport, TransportError};
+use crate::transport::{AskError, Transport, TransportError};
 
 /// How a cluster is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,12 +140,12 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn of_error(error: &HealthCheckError) -> Problem {
+fn of_error(error: &AskError) -> Problem {
     let class = match error {
-        HealthCheckError::Upstream(error) => ErrorClass::of(error),
-        HealthCheckError::Transport(TransportError::Timeout(_)) => ErrorClass::Timeout,
-        HealthCheckError::Transport(TransportError::Identity(_) | TransportError::Signing(_)) => ErrorClass::Unknown,
-        HealthCheckError::Transport(_) => ErrorClass::ApiserverUnreachable,
+        AskError::Upstream(error) => ErrorClass::of(error),
+        AskError::Transport(TransportError::Timeout(_)) => ErrorClass::Timeout,
+        AskError::Transport(TransportError::Identity(_) | TransportError::Signing(_)) => ErrorClass::Unknown,
+        AskError::Transport(_) => ErrorClass::ApiserverUnreachable,
     };
     let condition = match class {
         ErrorClass::Denied | ErrorClass::AuthFailed => Condition::Denied,

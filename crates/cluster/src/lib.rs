@@ -26,6 +26,7 @@ pub mod tape;
 pub mod transport;
 
 mod denials;
+mod diff;
 mod streams;
 
 pub use flotilla_tunnel::body::{Body, BoxError, boxed, empty, full};

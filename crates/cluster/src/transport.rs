@@ -6,6 +6,7 @@
 //!
 //! Must not know: policy, or how requests arrive at the hub.
 
+mod before;
 mod plan;
 mod statement;
 
@@ -180,7 +181,10 @@ impl Transport {
     /// # Errors
     /// [`TransportError`]; the outcome row says the same.
     pub async fn send(&self, audited: Audited<ClusterRequest>) -> Result<Response<Body>, TransportError> {
-        let (request, grant, trail, tape) = audited.into_parts();
+        let (request, mut grant, mut trail, tape) = audited.into_parts();
+        if let (Some(trail), Some(compared)) = (&mut trail, grant.compared.take()) {
+            trail.compare(self.0.compare(compared, &grant.request_id).await);
+        }
         let head = request.http().method() == Method::HEAD;
         match self.0.exchange(request, &grant, tape.as_ref()).await {
             Ok((response, permit, info)) => {
@@ -204,29 +208,18 @@ impl Transport {
         &self,
         cluster: &str,
         path: &'static str,
-    ) -> Result<Response<Body>, HealthCheckError> {
+    ) -> Result<Response<Body>, AskError> {
         let user = HEALTH_CHECK.to_owned();
         let subject = Subject { cluster: cluster.into(), groups: vec![user.clone()], user };
         let mut http = Request::new(empty());
         *http.uri_mut() = http::Uri::from_static(path);
-        match self.0.backends.way(cluster, flotilla_tunnel::Lane::Interactive) {
-            Way::None => Err(TransportError::AgentAway.into()),
-            Way::Agent(connection) => {
-                let statement = self.0.statements.signed(&subject)?;
-                http.headers_mut().insert(IDENTITY, statement);
-                Ok(connection.send(http).await.map_err(from_tunnel)?)
-            }
-            Way::Direct(upstream) => {
-                let identity = self.0.statements.impersonation(&subject)?;
-                Ok(upstream.send(http, &identity).await?)
-            }
-        }
+        self.0.ask(http, &subject).await
     }
 }
 
-/// Why a health check has no answer.
+/// Why a question of the hub's own has no answer.
 #[derive(Debug, Error)]
-pub(crate) enum HealthCheckError {
+pub(crate) enum AskError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     #[error(transparent)]
@@ -234,6 +227,22 @@ pub(crate) enum HealthCheckError {
 }
 
 impl Inner {
+    /// Sends a short question without a body, as `subject`.
+    async fn ask(&self, mut http: Request<Body>, subject: &Subject) -> Result<Response<Body>, AskError> {
+        match self.backends.way(&subject.cluster, flotilla_tunnel::Lane::Interactive) {
+            Way::None => Err(TransportError::AgentAway.into()),
+            Way::Agent(connection) => {
+                let statement = self.statements.signed(subject)?;
+                http.headers_mut().insert(IDENTITY, statement);
+                Ok(connection.send(http).await.map_err(from_tunnel)?)
+            }
+            Way::Direct(upstream) => {
+                let identity = self.statements.impersonation(subject)?;
+                Ok(upstream.send(http, &identity).await?)
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         request: ClusterRequest,

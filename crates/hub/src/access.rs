@@ -160,7 +160,7 @@ pub fn may_decide(hub: &Hub, principal: &Principal, request: &AccessRequest) -> 
 /// The row cannot be written, or the request cannot be read.
 pub async fn ended_by_itself(hub: &Hub, id: AccessRequestId) -> anyhow::Result<()> {
     let Some(request) = hub.store.access_request(id).await? else { return Ok(()) };
-    let context = RequestContext { request_id: RequestId::new(), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let context = RequestContext::new(RequestId::new(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let actor =
         Actor { sub: Some(UserId(uuid::Uuid::nil())), email: "flotilla:system:access".into(), ..Actor::default() };
     let entry = entry(Verb::AccessEnd, "worker", &request);

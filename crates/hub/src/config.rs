@@ -317,6 +317,9 @@ pub struct Audit {
     pub stdout: bool,
     /// Whether ordinary reads get rows too. They are always counted.
     pub record_reads: bool,
+    /// Whether the outcome of a write to a cluster says what it changed, without secrets. Each change and deletion of
+    /// an object is then preceded by a read of it, with the caller's own rights.
+    pub diffs: bool,
     /// Rows that may wait for the disk; a request that finds no room within 5 s is refused.
     pub queue: usize,
     /// Rows after which the end of the log is signed.
@@ -548,6 +551,7 @@ impl Default for Audit {
         Self {
             stdout: true,
             record_reads: false,
+            diffs: true,
             queue: 4096,
             checkpoint_rows: 10_000,
             checkpoint_interval: Period::secs(60),

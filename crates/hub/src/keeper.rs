@@ -138,7 +138,7 @@ async fn sound_up_to(hub: &Hub, seq: i64) -> anyhow::Result<()> {
 }
 
 async fn remove(hub: &Hub, cut: &Cut) -> anyhow::Result<()> {
-    let context = RequestContext { request_id: RequestId::new(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let context = RequestContext::new(RequestId::new(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     let entry = Entry {
         verb: Verb::AuditRetention,
         command: format!("remove audit rows up to position {}", cut.seq),

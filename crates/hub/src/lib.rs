@@ -152,7 +152,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(workers::follow_access(Arc::clone(&hub))),
         tokio::spawn(workers::settle_denials(Arc::clone(&hub))),
         tokio::spawn(workers::enforce_rights(Arc::clone(&hub))),
-        tokio::spawn(hub.library.clone().keep()),
+        tokio::spawn(hub.library.clone().keep(hub.trail.clone())),
         tokio::spawn(keeper::run(Arc::clone(&hub))),
         tokio::spawn(sinks::run(Arc::clone(&hub))),
         tokio::spawn(listen::agents::serve(Arc::clone(&hub), agents, Arc::clone(&cores))),
@@ -276,7 +276,7 @@ async fn assemble(
     let backends = Backends::new(tunnels.clone());
     let policy = roles.policy();
     let counters = ClusterMetrics::register(&mut registry);
-    let options = GateOptions { record_reads: config.audit.record_reads };
+    let options = GateOptions { record_reads: config.audit.record_reads, diffs: config.audit.diffs };
     let library = Library::new(store.clone(), config.recordings.clone());
     let gate = Gate::new(Arc::clone(&policy), audit.clone(), counters.clone(), options)
         .with_recorder(Arc::new(library.clone()));

@@ -107,6 +107,7 @@ impl Trail {
 }
 
 fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -> AuditRow {
+    context.recorded.set();
     AuditRow {
         id: AuditId::new(),
         seq: 0,
@@ -123,6 +124,7 @@ fn row(context: &RequestContext, actor: Actor, entry: Entry, outcome: Outcome) -
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        diff: None,
         run: String::new(),
         hash: String::new(),
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_identity::authn::AuthnError;
+use flotilla_store::audit::AuditError;
 use flotilla_types::audit::{Outcome, Verb};
 use flotilla_types::id::{AgentId, RequestId};
 use flotilla_types::time::now_ms;
@@ -42,17 +43,27 @@ pub async fn watch_roles_file(hub: Arc<Hub>) {
             continue;
         }
         seen = now;
-        match hub.roles.reload_file() {
+        let read = hub.roles.reload_file().map_err(|error| format!("{error:#}"));
+        match &read {
             Ok(()) => {
                 hub.authenticator.forget_all();
                 tracing::info!("roles file read again");
             }
-            Err(error) => tracing::error!(
-                error = format!("{error:#}"),
-                "the roles file cannot be used; the roles stay as they were"
-            ),
+            Err(error) => tracing::error!(error, "the roles file cannot be used; the roles stay as they were"),
+        }
+        if let Err(error) = note_reload(&hub, read.err().as_deref()).await {
+            tracing::error!(%error, "that the roles file was read again could not be recorded");
         }
     }
+}
+
+/// Whoever can write the file decides what everybody may; when it was taken up belongs into the audit log.
+async fn note_reload(hub: &Hub, failed: Option<&str>) -> Result<(), AuditError> {
+    let context = RequestContext::new(RequestId::new(), std::net::Ipv4Addr::LOCALHOST.into());
+    let command = "read the roles file again".to_owned();
+    let entry = Entry { verb: Verb::PolicyReload, command, route: "worker", ..Entry::default() };
+    let (outcome, status) = if failed.is_some() { (Outcome::Failed, 422) } else { (Outcome::Succeeded, 200) };
+    hub.trail.record(&context, keeper::itself(), entry, outcome, status, failed.unwrap_or_default()).await
 }
 
 /// Writes how many calls were denied without a row of their own, soon after the minute in which they were.
@@ -192,7 +203,7 @@ async fn rotate_keys(hub: &Hub) -> anyhow::Result<()> {
     if hub.keys.jwks() == before {
         return Ok(());
     }
-    let context = RequestContext { request_id: RequestId::new(), address: std::net::Ipv4Addr::LOCALHOST.into() };
+    let context = RequestContext::new(RequestId::new(), std::net::Ipv4Addr::LOCALHOST.into());
     let command = "take up a new set of signing keys".to_owned();
     let entry = Entry { verb: Verb::KeyRotate, command, route: "worker", ..Entry::default() };
     hub.trail.record(&context, keeper::itself(), entry, Outcome::Succeeded, 200, "").await?;

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use flotilla_types::audit::AuditRow;
+use flotilla_types::audit::{AuditRow, Diff};
 
 use crate::hex;
 
@@ -47,6 +47,7 @@ pub struct Fields<'a> {
     pub bytes: i64,
     pub duration_ms: i64,
     pub run: Cow<'a, str>,
+    pub diff: Cow<'a, str>,
 }
 
 impl<'a> Fields<'a> {
@@ -82,6 +83,7 @@ impl<'a> Fields<'a> {
             bytes: number(row.bytes),
             duration_ms: number(row.duration_ms),
             run: text(&row.run),
+            diff: diff(row.diff.as_ref()).into(),
         }
     }
 
@@ -115,6 +117,12 @@ pub fn groups(groups: &[String]) -> String {
     serde_json::Value::from(groups).to_string()
 }
 
+/// A diff as its column holds it: JSON, or nothing.
+#[must_use]
+pub fn diff(diff: Option<&Diff>) -> String {
+    diff.and_then(|diff| serde_json::to_string(diff).ok()).unwrap_or_default()
+}
+
 /// Computes hashes; keeps its buffer from row to row.
 #[derive(Debug, Default)]
 pub struct Hasher {
@@ -144,8 +152,12 @@ impl Hasher {
         for number in [row.status, row.bytes, row.duration_ms] {
             self.number(number);
         }
-        if !row.run.is_empty() {
+        // Rows of before these columns existed end here. How many fields there are tells the two apart.
+        if !row.run.is_empty() || !row.diff.is_empty() {
             self.text(&row.run);
+        }
+        if !row.diff.is_empty() {
+            self.text(&row.diff);
         }
         let mut digest = Context::new(&SHA256);
         digest.update(previous);

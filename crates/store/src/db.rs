@@ -194,6 +194,7 @@ fn migrator() -> Migrator {
         (13, "recordings", include_str!("../migrations/0013_recordings.sql")),
         (14, "clusters", include_str!("../migrations/0014_clusters.sql")),
         (15, "organisations", include_str!("../migrations/0015_organisations.sql")),
+        (16, "audit_diff", include_str!("../migrations/0016_audit_diff.sql")),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
@@ -312,6 +313,16 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_migrations_is_one() {
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let mut files: Vec<_> = folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed: Vec<_> =
+            migrator().iter().map(|one| format!("{:04}_{}.sql", one.version, one.description)).collect();
+        assert_eq!(listed, files);
+    }
 
     #[test]
     fn sqlite_addresses() {

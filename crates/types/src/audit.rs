@@ -2,9 +2,11 @@
 //!
 //! Must not know: where rows are kept.
 
+mod diff;
 mod proof;
 mod verb;
 
+pub use diff::{Change, Diff, REDACTED};
 pub use proof::{CHECKPOINT_TYPE, Checkpoint, CheckpointKind, ExportHeader, Flaw, FlawKind, Verification, VerifyQuery};
 pub use verb::Verb;
 
@@ -128,6 +130,9 @@ pub struct AuditRow {
     /// Milliseconds from attempted to outcome.
     #[serde(default)]
     pub duration_ms: u64,
+    /// Of the outcome of a write to a cluster that succeeded: what it changed. Never holds a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Diff>,
     /// The run of a hub that wrote the row. Empty until the row is written.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub run: String,

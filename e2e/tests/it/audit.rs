@@ -150,7 +150,7 @@ fn what_is_said_inside_a_container_is_nowhere() {
 }
 
 /// The hub's log and every byte of its data directory.
-fn written_by_the_hub(bed: &Bed) -> String {
+pub(crate) fn written_by_the_hub(bed: &Bed) -> String {
     let mut text = bed.stand.hub.log();
     for entry in std::fs::read_dir(bed.stand.hub.dir().join("data")).unwrap() {
         text.push_str(&String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap_or_default()));

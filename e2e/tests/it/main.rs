@@ -15,6 +15,7 @@
 mod access;
 mod apis;
 mod audit;
+mod audit_diff;
 mod bed;
 mod browser;
 mod commands;

@@ -7,7 +7,7 @@ use flotilla_types::api::AuditPage;
 use flotilla_types::audit::{AuditRow, Outcome};
 use jiff::Timestamp;
 
-use crate::commands::audit_proof;
+use crate::commands::{audit_proof, audit_show};
 use crate::context::Context;
 use crate::duration::{parse_point_now, show_ms, show_time};
 use crate::error::CliError;
@@ -28,6 +28,7 @@ const PAGE: u32 = 1000;
   flotilla audit --actor dev@example.com --cluster production --verb delete --all
   flotilla audit --outcome denied --since 7d -o json
   flotilla audit --request-id 0199c2f4-0000-7000-8000-000000000000
+  flotilla audit show 1234
   flotilla audit verify")]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -84,6 +85,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
+    Show(audit_show::ShowArgs),
     Verify(audit_proof::VerifyArgs),
     Export(audit_proof::ExportArgs),
     Keys(audit_proof::KeysArgs),
@@ -99,6 +101,7 @@ fn parse_outcome(word: &str) -> Result<Outcome, String> {
 /// The hub's refusals.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.command {
+        Some(Command::Show(args)) => audit_show::show(context, args).await,
         Some(Command::Verify(args)) => audit_proof::verify(context, args).await,
         Some(Command::Export(args)) => audit_proof::export(context, args).await,
         Some(Command::Keys(_)) => audit_proof::keys(context).await,
@@ -109,7 +112,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 async fn list(context: &Context, args: Args) -> Result<(), CliError> {
     let client = context.client()?;
     let page = during("Reading the audit log", collect(&client, &args)).await?;
-    let headings = ["time", "actor", "command", "cluster", "status", "duration"];
+    let headings = ["no.", "time", "actor", "command", "cluster", "status", "duration"];
     let acts = acts(&page.rows);
     context.output(args.output).show_list(&page, &acts, &headings, |row| cells(row))?;
     if page.next.is_some() && !args.all {
@@ -167,6 +170,7 @@ fn cells(row: &AuditRow) -> Vec<Cell> {
     let status = if row.status == 0 { outcome.to_owned() } else { format!("{outcome} {}", row.status) };
     let ended = row.outcome != Outcome::Attempted && row.outcome != Outcome::Denied;
     vec![
+        text(row.seq.to_string()),
         text(show_time(row.time)),
         text(&row.actor.email),
         text(&row.command),

@@ -9,6 +9,7 @@ pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod audit_proof;
+pub(crate) mod audit_show;
 pub(crate) mod auth;
 pub(crate) mod cluster_care;
 pub(crate) mod clusters;

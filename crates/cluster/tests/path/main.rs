@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod diffs;
 mod world;
 
 use std::time::Duration;
@@ -329,7 +330,8 @@ async fn an_upgraded_connection_that_is_dropped_aborts() {
 
 #[tokio::test]
 async fn reads_are_recorded_where_that_is_wanted() {
-    let mut world = World::with(GateOptions { record_reads: true }, TransportOptions::default()).await;
+    let mut world =
+        World::with(GateOptions { record_reads: true, ..GateOptions::default() }, TransportOptions::default()).await;
     world.connect().await;
     world.send("GET", "/api/v1/namespaces/shop/pods", &[]).await.unwrap().into_body().collect().await.unwrap();
     let outcome = world.outcome().await;

@@ -82,7 +82,8 @@ async fn sign_in(keys: &KeyRing) -> Principal {
 fn policy() -> Arc<ArcSwap<policy::PolicySet>> {
     let role: Role = serde_json::from_value(serde_json::json!({
         "name": "dev", "groups": ["team-shop"],
-        "clusters": [{"name": "dev", "namespaces": ["shop"], "verbs": ["*"], "resources": ["pods", "pods/*", "secrets", "services/proxy"]}],
+        "clusters": [{"name": "dev", "namespaces": ["shop"], "verbs": ["*"], "resources": ["pods", "pods/*", "secrets", "services/proxy"]},
+            {"name": "dev", "namespaces": ["shop"], "verbs": ["patch"], "resources": ["configmaps"]}],
     }))
     .unwrap();
     Arc::new(ArcSwap::from_pointee(
@@ -209,11 +210,19 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Mutex<Vec<Seen>>>) -> 
         "never" => std::future::pending().await,
         "endless" => status(200).body(forever()).unwrap(),
         "breaks" => status(200).body(broken()).unwrap(),
+        "object" => status(200).header("content-type", "application/json").body(object(request.method())).unwrap(),
+        "unreadable" if request.method() == "GET" => status(500).body(full("oops")).unwrap(),
+        "unreadable" => status(200).header("content-type", "application/json").body(object(request.method())).unwrap(),
         "cookies" => status(200).header("set-cookie", "session=theirs").body(full("hello")).unwrap(),
         "sized" => status(200).header("content-length", 5).body(full("hello")).unwrap(),
         "large" => status(200).body(full(vec![b'x'; 100_000])).unwrap(),
         _ => status(200).body(full("hello")).unwrap(),
     })
+}
+
+/// An object that each write leaves with its method.
+fn object(method: &http::Method) -> Body {
+    full(format!(r#"{{"kind":"Pod","metadata":{{"resourceVersion":"{method}"}},"spec":{{"method":"{method}"}}}}"#))
 }
 
 fn forever() -> Body {

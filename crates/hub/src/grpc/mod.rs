@@ -146,10 +146,8 @@ async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Stat
 fn context<T>(request: &Request<T>) -> Result<RequestContext, Status> {
     let address = request.extensions().get::<PeerAddress>().map(|peer| peer.0);
     let given = request.metadata().get("x-request-id").and_then(|value| value.to_str().ok());
-    Ok(RequestContext {
-        request_id: given.and_then(RequestId::from_caller).unwrap_or_else(RequestId::new),
-        address: address.ok_or_else(|| Status::internal("a call without peer address"))?,
-    })
+    let address = address.ok_or_else(|| Status::internal("a call without peer address"))?;
+    Ok(RequestContext::new(given.and_then(RequestId::from_caller).unwrap_or_else(RequestId::new), address))
 }
 
 fn texts(metadata: std::collections::HashMap<String, String>) -> serde_json::Map<String, serde_json::Value> {

@@ -245,7 +245,7 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
 async fn answer(hub: Arc<Hub>, request: Request<Incoming>, peer: Peer) -> Response {
     let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
     let request_id = given.and_then(RequestId::from_caller).unwrap_or_else(RequestId::new);
-    let context = RequestContext { request_id, address: peer.address };
+    let context = RequestContext::new(request_id, peer.address);
     let path = request.uri().path().to_owned();
     let handled = tokio::time::timeout(Duration::from_secs(30), route(&hub, request, peer, &context)).await;
     let mut response = match handled {

@@ -10,19 +10,24 @@ mod writer;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_cluster::tape::{Begun, Opening, QUEUE, Recorder, RecordingRefused};
 use flotilla_store::{NewRecording, Store};
-use flotilla_types::id::RecordingId;
+use flotilla_types::audit::{Outcome, Verb};
+use flotilla_types::id::{RecordingId, RequestId};
 use flotilla_types::time::now_ms;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Recordings;
+use crate::keeper;
+use crate::request::RequestContext;
+use crate::trail::{Entry, Trail};
 use writer::Writer;
 
 /// Pieces that an observer may be behind before he loses some.
@@ -60,10 +65,10 @@ impl Library {
     }
 
     /// Says in the database that sessions go on, and forgets recordings that are too old. Ends with the hub.
-    pub async fn keep(self) {
+    pub async fn keep(self, trail: Trail) {
         let mut rounds: u64 = 0;
         loop {
-            if let Err(error) = self.keep_once(rounds).await {
+            if let Err(error) = self.keep_once(rounds, &trail).await {
                 tracing::warn!(%error, "recordings could not be looked after; trying again");
             }
             rounds += 1;
@@ -71,7 +76,7 @@ impl Library {
         }
     }
 
-    async fn keep_once(&self, round: u64) -> Result<(), flotilla_store::StoreError> {
+    async fn keep_once(&self, round: u64, trail: &Trail) -> anyhow::Result<()> {
         let live: Vec<RecordingId> = self.0.live.lock().keys().copied().collect();
         if !live.is_empty() {
             self.0.store.touch_recordings(&live).await?;
@@ -81,6 +86,10 @@ impl Library {
             let forgotten = self.0.store.forget_recordings(now_ms() - self.0.limits.keep.as_ms()).await?;
             if forgotten > 0 {
                 tracing::info!(forgotten, "recordings that were too old are gone");
+                let context = RequestContext::new(RequestId::new(), Ipv4Addr::LOCALHOST.into());
+                let command = format!("remove {forgotten} recordings that were older than recordings.keep");
+                let entry = Entry { verb: Verb::RecordingRetention, command, route: "worker", ..Entry::default() };
+                trail.record(&context, keeper::itself(), entry, Outcome::Succeeded, 200, "").await?;
             }
         }
         Ok(())

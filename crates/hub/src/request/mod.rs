@@ -12,6 +12,7 @@
 //!    anyone does not ask for the result
 //! 9. authz: scopes of keys ([`scope`]), the extractors [`caller::Caller`] and [`caller::Administrator`], the gateway's gate
 //! 10. the handler
+//! 11. the row of an act that was refused before it ([`refusals`])
 //!
 //! Must not know: what any route does.
 
@@ -21,6 +22,7 @@ pub mod caller;
 pub mod csrf;
 pub mod headers;
 pub mod limits;
+pub mod refusals;
 pub mod scope;
 
 use std::future::Future;
@@ -56,6 +58,16 @@ pub struct RequestContext {
     pub request_id: RequestId,
     /// The caller's address.
     pub address: IpAddr,
+    /// Whether it has a row in the audit log by now.
+    pub recorded: refusals::Recorded,
+}
+
+impl RequestContext {
+    /// Of a request that has no row yet.
+    #[must_use]
+    pub fn new(request_id: RequestId, address: IpAddr) -> Self {
+        Self { request_id, address, recorded: refusals::Recorded::default() }
+    }
 }
 
 /// The hub and its router: what a connection of the people's listener needs.
@@ -71,7 +83,7 @@ pub struct People {
 pub async fn serve(people: &People, mut request: Request<Body>, address: IpAddr) -> Response<Body> {
     let started = Instant::now();
     let address = people.hub.kubectl.restore(&mut request).unwrap_or(address);
-    let context = RequestContext { request_id: request_id(request.headers()), address };
+    let context = RequestContext::new(request_id(request.headers()), address);
     let gateway = request.uri().path().starts_with(routes::gateway::PREFIX);
     let method = request.method().clone();
     let path = if gateway { String::new() } else { routes::invitations::without_token(request.uri().path()) };
@@ -131,6 +143,11 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
     if let Err(error) = limited {
         return refuse(&error, context, gateway);
     }
+    let call = proof.as_ref().ok().map(|proven| refusals::Call {
+        principal: proven.principal.clone(),
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+    });
     parts.extensions.insert(authn::Proof(proof.map_err(ApiError::from)));
     parts.extensions.insert(context.clone());
     let request = Request::from_parts(parts, axum::body::Body::new(body));
@@ -138,6 +155,10 @@ async fn dispatch(people: &People, request: Request<Body>, context: &RequestCont
         Ok(response) => response,
         Err(never) => match never {},
     };
+    let due = call.and_then(|call| refusals::due(context, &call, response.status(), response.extensions().get()));
+    if let Some(row) = due {
+        refusals::record(Arc::clone(hub), row).await;
+    }
     match response.extensions().get::<ApiError>() {
         Some(error) => error.render(context.request_id.as_str()),
         None => response,

@@ -195,7 +195,15 @@ pub async fn approve_command_line(
     let redirect_uri = form.get("redirect_uri");
     check_loopback(redirect_uri)?;
     let state = form.get("state");
+    let entry = |word: &str| Entry {
+        verb: Verb::DeviceDecide,
+        command: format!("{word} sign-in on the command line"),
+        route: "/auth/cli",
+        ..Entry::default()
+    };
     if form.get("decision") != "approve" {
+        let nothing = async { Ok::<_, ApiError>(()) };
+        hub.trail.act(&caller, entry("deny"), nothing).await?;
         let url = with_code(redirect_uri, &[("error", "access_denied"), ("state", state)]);
         return Ok(pages::onward("Denied", &url));
     }
@@ -211,13 +219,7 @@ pub async fn approve_command_line(
         redirect_uri: redirect_uri.to_owned(),
         expires_at_ms: now_ms() + CODE_LIFE_MS,
     };
-    let entry = Entry {
-        verb: Verb::DeviceDecide,
-        command: "approve sign-in on the command line".to_owned(),
-        route: "/auth/cli",
-        ..Entry::default()
-    };
-    hub.trail.act(&caller, entry, hub.store.create_oauth_code(&code.hash, &kept)).await?;
+    hub.trail.act(&caller, entry("approve"), hub.store.create_oauth_code(&code.hash, &kept)).await?;
     let url = with_code(redirect_uri, &[("code", code.value.expose_secret()), ("state", state)]);
     Ok(pages::onward("Signed in", &url))
 }

@@ -4,6 +4,7 @@
 //! Must not know: how anything is done.
 
 pub mod access_requests;
+pub mod acts;
 pub mod agents;
 pub mod api_keys;
 pub mod audit;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use flotilla_identity::oidc::{new_secret, secret_hash};
-use flotilla_store::{NewUser, OauthCode, ProviderSessionId, StoreError, User};
+use flotilla_store::{OauthCode, ProviderSessionId, StoreError, User};
 use flotilla_types::api::TokenResponse;
 use flotilla_types::audit::{Actor, Outcome, Verb};
 use flotilla_types::name::normalize_email;
@@ -147,11 +147,7 @@ pub async fn developer(State(hub): State<Arc<Hub>>, context: RequestContext, arr
     let email = normalize_email(&settings.email).map_err(|error| ApiError::invalid(error.to_string()))?;
     let user = match hub.store.user_by_email(&email).await? {
         Some(user) => user,
-        None => {
-            let none = SecretString::from(String::new());
-            let roles = settings.roles.clone();
-            hub.store.create_user(NewUser { email, password_hash: none, must_change: false, roles }).await?
-        }
+        None => sign_in::account::create(&hub, &context, &email, settings.roles.clone()).await?,
     };
     record(&hub, &context, &user, "/dev/login", "developer sign-in, no proof").await?;
     let return_to = local_target(form.get("return_to")).unwrap_or(HOME);
@@ -274,7 +270,7 @@ pub async fn hand_over_callback(
 /// One way back for all: the state says which provider it was.
 async fn back(hub: &Hub, context: &RequestContext, headers: &HeaderMap, arrival: &Arrival, answer: &Answer) -> Page {
     let cookie = browser_cookie(headers, arrival.secure);
-    let finished = match sign_in::finish(hub, answer, cookie).await {
+    let finished = match sign_in::finish(hub, answer, cookie, context).await {
         Ok(finished) => finished,
         Err(error) => {
             let actor = Actor { address: context.address.to_string(), ..Actor::default() };

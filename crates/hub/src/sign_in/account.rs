@@ -6,16 +6,20 @@
 //! Must not know: how it was proven.
 
 use flotilla_identity::oidc::Proven;
-use flotilla_store::{NewUser, StoreError, User};
+use flotilla_store::{NewUser, User};
+use flotilla_types::audit::{Actor, Verb};
 use flotilla_types::name::normalize_email;
+use http::StatusCode;
 use secrecy::SecretString;
 
 use super::{Way, refused};
 use crate::error::ApiError;
 use crate::hub::Hub;
+use crate::request::RequestContext;
+use crate::trail::Entry;
 
 /// The account; made on the first sign-in, without any role: what somebody may do comes from groups and administrators.
-pub(super) async fn of(hub: &Hub, way: &Way, proven: &Proven) -> Result<User, ApiError> {
+pub(super) async fn of(hub: &Hub, way: &Way, proven: &Proven, context: &RequestContext) -> Result<User, ApiError> {
     if let Some(id) = hub.store.user_of_identity(&proven.issuer, &proven.subject).await? {
         let user = hub.store.user_by_id(id).await?;
         return user.ok_or_else(|| refused(way, "the account is being deleted"));
@@ -31,16 +35,32 @@ pub(super) async fn of(hub: &Hub, way: &Way, proven: &Proven) -> Result<User, Ap
     if let Some(user) = hub.store.user_by_email(&email).await? {
         return Ok(user);
     }
-    let none = SecretString::from(String::new());
-    let new = NewUser { email: email.clone(), password_hash: none, must_change: false, roles: Vec::new() };
-    match hub.store.create_user(new).await {
+    match create(hub, context, &email, Vec::new()).await {
         // Somebody else's first sign-in, at the same moment: one account.
-        Err(StoreError::Conflict { .. }) => {
+        Err(error) if error.status == StatusCode::CONFLICT => {
             let user = hub.store.user_by_email(&email).await?;
             user.ok_or_else(|| ApiError::internal("an account was made and is gone"))
         }
-        made => Ok(made?),
+        made => made,
     }
+}
+
+/// Makes an account without a password for somebody who signs in for the first time.
+///
+/// # Errors
+/// There is one already, or the store does not answer.
+pub(crate) async fn create(
+    hub: &Hub,
+    context: &RequestContext,
+    email: &str,
+    roles: Vec<String>,
+) -> Result<User, ApiError> {
+    let actor = Actor { email: email.to_owned(), address: context.address.to_string(), ..Actor::default() };
+    let command = format!("create user {email} at the first sign-in");
+    let entry = Entry { verb: Verb::UserCreate, command, route: "sign-in", status: 201, ..Entry::default() };
+    let password_hash = SecretString::from(String::new());
+    let new = NewUser { email: email.to_owned(), password_hash, must_change: false, roles };
+    hub.trail.act_as(context, actor, entry, hub.store.create_user(new)).await
 }
 
 fn check_domain(hub: &Hub, way: &Way, email: &str) -> Result<(), ApiError> {

@@ -9,7 +9,7 @@
 //!
 //! Must not know: pages, cookies (`routes::sign_in`), tokens (`flotilla_identity::oidc`).
 
-mod account;
+pub(crate) mod account;
 pub mod logout;
 pub mod refresh;
 pub mod settings;
@@ -31,6 +31,7 @@ use secrecy::ExposeSecret;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::hub::Hub;
+use crate::request::RequestContext;
 
 /// How long somebody may take at the provider.
 pub const STATE_LIFE: Duration = Duration::from_secs(600);
@@ -254,7 +255,12 @@ pub struct Finished {
 /// # Errors
 /// The state is not this browser's, the provider refuses or what it says does not hold, or the person may not have an
 /// account here. The text is for the person.
-pub async fn finish(hub: &Hub, answer: &Answer, browser: Option<&str>) -> Result<Finished, ApiError> {
+pub async fn finish(
+    hub: &Hub,
+    answer: &Answer,
+    browser: Option<&str>,
+    context: &RequestContext,
+) -> Result<Finished, ApiError> {
     let kept = hub.store.take_oauth_state(&secret_hash(&answer.state), now_ms()).await?.ok_or_else(stale)?;
     if browser.map(secret_hash).as_deref() != Some(kept.browser.as_str()) {
         return Err(stale());
@@ -276,7 +282,7 @@ pub async fn finish(hub: &Hub, answer: &Answer, browser: Option<&str>) -> Result
         OidcError::Http(_) | OidcError::Document(_) => away(way, &error),
         other => refused(way, &other.to_string()),
     })?;
-    let user = account::of(hub, way, &proven).await?;
+    let user = account::of(hub, way, &proven, context).await?;
     let identity = NewIdentity {
         provider: way.name.to_owned(),
         issuer: proven.issuer,

@@ -109,7 +109,7 @@ pub(super) async fn end(hub: &Hub, session: &ProviderSession, why: &str) -> anyh
 
 async fn record(hub: &Hub, session: &ProviderSession, verb: Verb, command: String, why: &str) -> anyhow::Result<()> {
     let email = hub.store.user_by_id(session.user).await?.map(|user| user.email).unwrap_or_default();
-    let context = RequestContext { request_id: RequestId::new(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let context = RequestContext::new(RequestId::new(), IpAddr::V4(Ipv4Addr::LOCALHOST));
     let actor = Actor { sub: Some(session.user), email, ..Actor::default() };
     let entry = Entry { verb, command, route: "provider", ..Entry::default() };
     Ok(hub.trail.record(&context, actor, entry, Outcome::Succeeded, 0, why).await?)

@@ -11,7 +11,7 @@ use super::OidcError;
 use super::http::{Http, checked};
 
 /// Algorithms that a provider may sign with. `none` and those with a shared secret are not among them.
-const ALLOWED: [Algorithm; 9] = [
+pub(super) const ALLOWED: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
     Algorithm::RS512,
@@ -82,14 +82,23 @@ impl Document {
         !methods.is_empty() && !methods.iter().any(|method| method == "client_secret_basic")
     }
 
-    /// Its keys for signatures. One that we cannot read does not spoil the others.
+    /// Its keys for signatures.
     pub(super) async fn fetch_keys(&self, http: &Http) -> Result<Vec<Jwk>, OidcError> {
-        #[derive(Deserialize)]
-        struct Set {
-            keys: Vec<Value>,
-        }
-        let set: Set = http.get(&self.jwks_uri, None).await?;
-        let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        Ok(keys.filter(|key| matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))).collect())
+        let set: KeySet = http.get(&self.jwks_uri, None).await?;
+        Ok(set.for_signatures())
+    }
+}
+
+/// A set of keys as a provider publishes it (RFC 7517 section 5).
+#[derive(Deserialize)]
+pub(super) struct KeySet {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// Those that may sign. One that we cannot read does not spoil the others.
+    pub(super) fn for_signatures(self) -> Vec<Jwk> {
+        let keys = self.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        keys.filter(|key| matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature))).collect()
     }
 }

@@ -16,6 +16,8 @@
 mod cached;
 mod client;
 mod document;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod github;
 mod http;
 mod pkce;

@@ -16,7 +16,7 @@ use super::row::StoredRow;
 /// Rows in one statement of a long batch. A statement of its own for each row costs a round trip each.
 const MANY: usize = 32;
 /// Columns of a row.
-const WIDTH: usize = 26;
+const WIDTH: usize = 27;
 
 const HEAD: &str = "SELECT seq, hash FROM audit_head WHERE id = 1";
 const ADVANCE: &str = "UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash";
@@ -27,7 +27,7 @@ const HASH_AT: &str = "SELECT hash FROM audit_events WHERE seq = $1";
 /// The columns in the order in which they are hashed, and the hash.
 pub(super) const COLUMNS: &str = "seq, id, attempt_id, time, request_id, route, actor_id, actor_email, actor_groups, \
     actor_address, verb, outcome, cluster, cluster_id, api_group, api_version, resource, namespace, name, command, \
-    reason, status, bytes, duration_ms, run, hash";
+    reason, status, bytes, duration_ms, run, diff, hash";
 
 static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
 static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert(MANY));
@@ -78,7 +78,7 @@ pub(super) async fn append(db: &Db, rows: &mut [StoredRow]) -> Result<(), StoreE
                 insert = insert.bind(row.api_version.as_str()).bind(row.resource.as_str());
                 insert = insert.bind(row.namespace.as_str()).bind(row.name.as_str()).bind(row.command.as_str());
                 insert = insert.bind(row.reason.as_str()).bind(row.status).bind(row.bytes).bind(row.duration_ms);
-                insert = insert.bind(row.run.as_str()).bind(row.hash.as_str());
+                insert = insert.bind(row.run.as_str()).bind(row.diff.as_str()).bind(row.hash.as_str());
             }
             insert.execute(&mut *tx).await?;
         }

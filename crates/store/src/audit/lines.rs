@@ -122,6 +122,7 @@ mod tests {
             status: 0,
             bytes: 0,
             duration_ms: 0,
+            diff: None,
             run: String::new(),
             hash: String::new(),
         }

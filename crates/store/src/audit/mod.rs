@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_types::api::AuditPage;
-use flotilla_types::audit::{AuditQuery, AuditRow, Outcome};
+use flotilla_types::audit::{AuditQuery, AuditRow, Diff, Outcome};
 use flotilla_types::id::{AuditId, UserId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -254,6 +254,11 @@ impl Pending {
     #[must_use]
     pub fn id(&self) -> AuditId {
         self.row.audit_id
+    }
+
+    /// Notes what the act changed, for its outcome row.
+    pub fn changed(&mut self, diff: &Diff) {
+        self.row.diff = flotilla_ledger::row::diff(Some(diff));
     }
 
     /// Notes how the act ended. `status` is the HTTP status (0 when there was no answer), `bytes` what the

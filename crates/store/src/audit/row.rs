@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use flotilla_ledger::row::{Fields, groups};
+use flotilla_ledger::row::{Fields, diff, groups};
 use flotilla_types::audit::{Actor, AuditRow, Outcome, Target};
 use flotilla_types::id::{AuditId, RequestId};
 use flotilla_types::time::{from_ms, now_ms};
@@ -46,6 +46,8 @@ pub(super) struct StoredRow {
     pub(super) bytes: i64,
     pub(super) duration_ms: i64,
     pub(super) run: String,
+    /// JSON; empty for none.
+    pub(super) diff: String,
     pub(super) hash: String,
 }
 
@@ -81,6 +83,7 @@ impl StoredRow {
             bytes: i64::try_from(row.bytes).unwrap_or(i64::MAX),
             duration_ms: i64::try_from(row.duration_ms).unwrap_or(i64::MAX),
             run: String::new(),
+            diff: diff(row.diff.as_ref()),
             hash: String::new(),
         }
     }
@@ -133,6 +136,7 @@ impl StoredRow {
             bytes: self.bytes,
             duration_ms: self.duration_ms,
             run: self.run.as_str().into(),
+            diff: self.diff.as_str().into(),
         }
     }
 
@@ -168,6 +172,10 @@ impl StoredRow {
             status: u16::try_from(self.status).map_err(|_| corrupt("audit_events.status"))?,
             bytes: self.bytes.unsigned_abs(),
             duration_ms: self.duration_ms.unsigned_abs(),
+            diff: Some(self.diff)
+                .filter(|diff| !diff.is_empty())
+                .map(|diff| serde_json::from_str(&diff).map_err(|_| corrupt("audit_events.diff")))
+                .transpose()?,
             run: self.run,
             hash: self.hash,
         })
@@ -212,6 +220,7 @@ where
             bytes: row.try_get("bytes")?,
             duration_ms: row.try_get("duration_ms")?,
             run: row.try_get("run")?,
+            diff: row.try_get("diff")?,
             hash: row.try_get("hash")?,
         })
     }
@@ -231,6 +240,8 @@ fn clean(mut text: String, limit: usize) -> String {
 mod tests {
     use flotilla_ledger::row::{GENESIS, Hash, Hasher};
     use proptest::prelude::*;
+
+    use flotilla_types::audit::Diff;
 
     use super::*;
 
@@ -261,6 +272,7 @@ mod tests {
             status: 0,
             bytes: 0,
             duration_ms: 0,
+            diff: Some(Diff { more: 3, ..Diff::default() }),
             run: String::new(),
             hash: String::new(),
         }
@@ -301,8 +313,11 @@ mod tests {
             ("bytes", |r| r.bytes += 1),
             ("duration_ms", |r| r.duration_ms += 1),
             ("run", |r| r.run.push('x')),
+            ("diff", |r| r.diff.push('x')),
+            // Nor can a text move from one of the two to the other, which older rows do not have.
+            ("run and diff", |r| (r.run, r.diff) = (String::new(), "run".to_owned())),
         ];
-        let before = StoredRow::new(row(), None);
+        let before = StoredRow { run: "run".to_owned(), ..StoredRow::new(row(), None) };
         let hash = before.hash_after(&GENESIS);
         assert_ne!(hash, before.hash_after(&[1; 32]));
         for (field, change) in changes {

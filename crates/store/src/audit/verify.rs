@@ -193,7 +193,7 @@ where
         seq: row.try_get(0).ok(),
         id: row.try_get::<&str, _>(1).ok().map(str::to_owned),
         column,
-        hash: row.try_get::<&str, _>(25).ok().map(str::to_owned),
+        hash: row.try_get::<&str, _>(26).ok().map(str::to_owned),
     };
     let text = |index: usize, column| match row.try_get::<&str, _>(index) {
         Ok(text) => Ok(Cow::Borrowed(text)),
@@ -231,7 +231,8 @@ where
         bytes: number(22, "bytes")?,
         duration_ms: number(23, "duration_ms")?,
         run: text(24, "run")?,
+        diff: text(25, "diff")?,
     };
-    let hash = row.try_get::<&str, _>(25).map_err(|_| bad("hash"))?;
+    let hash = row.try_get::<&str, _>(26).map_err(|_| bad("hash"))?;
     Ok((fields, hash))
 }

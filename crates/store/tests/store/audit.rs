@@ -29,6 +29,7 @@ pub(crate) fn row(command: &str) -> AuditRow {
         status: 0,
         bytes: 0,
         duration_ms: 0,
+        diff: None,
         run: String::new(),
         hash: String::new(),
     }

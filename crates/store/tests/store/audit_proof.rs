@@ -56,7 +56,7 @@ fn places(flaws: &[Flaw]) -> Vec<(FlawKind, i64, i64)> {
 }
 
 async fn a_change_of_any_column_is_found_where_it_is(bed: Bed) {
-    const TEXTS: [&str; 20] = [
+    const TEXTS: [&str; 21] = [
         "id",
         "attempt_id",
         "request_id",
@@ -77,6 +77,7 @@ async fn a_change_of_any_column_is_found_where_it_is(bed: Bed) {
         "command",
         "reason",
         "run",
+        "diff",
     ];
     let (store, _) = signed_log(&bed, 4).await;
     let id: String = bed.rows::<(String,)>("SELECT id FROM audit_events WHERE seq = 6").await.remove(0).0;
@@ -104,6 +105,10 @@ async fn a_change_of_any_column_is_found_where_it_is(bed: Bed) {
         bed.execute(format!("UPDATE audit_events SET {back} WHERE seq = 6").leak()).await;
         sound(&store).await;
     }
+    // Nor can the text of the one column stand in the other.
+    let exchange = "UPDATE audit_events SET run = diff, diff = run WHERE seq = 6";
+    assert_eq!(places(&flaws_after(&bed, &store, exchange).await), [(FlawKind::RowChanged, 6, 6)]);
+    bed.execute(exchange).await;
     // The hash is a column too, and a changed one is told from a changed row.
     let swap = "UPDATE audit_events SET hash = substr(hash, 33) || substr(hash, 1, 32) WHERE seq = 6";
     assert_eq!(places(&flaws_after(&bed, &store, swap).await), [(FlawKind::HashChanged, 6, 6)]);

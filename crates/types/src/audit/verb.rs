@@ -204,6 +204,10 @@ verbs! {
     AccessEnd = "access_end",
 
     // Acts on and of the hub itself.
+    /// The roles file is read again.
+    PolicyReload = "policy_reload",
+    /// Recorded shells that are old enough are removed, as configured.
+    RecordingRetention = "recording_retention",
     /// Signing keys are replaced.
     KeyRotate = "key_rotate",
     /// Rows of the audit log are taken out.
