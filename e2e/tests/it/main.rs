@@ -21,6 +21,7 @@ mod commands;
 mod copies;
 mod direct;
 mod enrolment;
+mod explorer;
 mod forwarding;
 mod grpc;
 mod helm;
