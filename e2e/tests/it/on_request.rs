@@ -89,7 +89,9 @@ fn exec_is_there_for_as_long_as_another_person_allows() {
     // The cluster itself sees the grant; elsewhere, and for anything else, there is none.
     let refused = kubectl.refused("delete pod web");
     assert!(refused.contains("delete"), "{refused}");
-    assert!(kubectl.in_namespace("default").refused("exec any -- id").contains("pods/exec"));
+    let elsewhere = format!("/k8s/clusters/{CLUSTER}/api/v1/namespaces/default/pods/any/exec?command=id&stdout=1");
+    let refused = Api::of(&stand.hub, "rita").send("POST", &elsewhere, &[], "").kubernetes_status(403);
+    assert!(refused.contains("pods/exec"), "{refused}");
     let audit = flotilla("admin", &["audit", "--cluster", CLUSTER, "-o", "json"]);
     assert!(audit.contains(&format!("flotilla:grant:{id}")), "the row names the grant's group");
 
