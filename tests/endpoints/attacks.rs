@@ -1,6 +1,8 @@
 //! What a hostile cluster, a guesser, a silent client and a hostile page can do to a running hub.
 
 mod browsers;
+mod foreign;
+mod ordinary;
 mod requests;
 mod timing;
 mod tokens;
@@ -105,7 +107,7 @@ fn a_client_that_never_asks_is_sent_away() {
 fn the_attack_list() {
     type Group = (&'static str, fn(&mut world::World));
     let mut world = world::World::start();
-    let groups: [Group; 8] = [
+    let groups: [Group; 10] = [
         ("forged tokens", tokens::forged),
         ("replays", tokens::replayed),
         ("tickets and keys", tokens::tickets_and_keys),
@@ -114,6 +116,8 @@ fn the_attack_list() {
         ("smuggling", requests::smuggled),
         ("disguised paths", requests::disguised_paths),
         ("escalation", requests::escalation),
+        ("escalation from an ordinary role", ordinary::escalation),
+        ("another organisation's objects", foreign::other_organisations),
     ];
     for (name, group) in groups {
         let before = world.attacks();

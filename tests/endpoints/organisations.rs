@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use flotilla_harness::HubOptions;
 use flotilla_testbed::{free_port, skipped, wait_for};
 use flotilla_tests::Fixture;
+use flotilla_tunnel::pki::CertificateAuthority;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -245,7 +246,7 @@ async fn what_can_be_asked_for_and_by_whom_it_is_decided() -> Result<()> {
     Ok(())
 }
 
-/// A real SMTP server, which puts what it takes into a Maildir.
+/// A real SMTP server that takes mail over STARTTLS only and puts it into a Maildir.
 struct MailServer(Child);
 
 impl MailServer {
@@ -259,16 +260,25 @@ impl MailServer {
         if !installed.status.success() {
             return Ok(None);
         }
+        let ca = CertificateAuthority::generate("mail")?;
+        let own = ca.issue_server(&["localhost".to_owned()], Duration::from_secs(3600))?;
+        std::fs::write(dir.join("ca.pem"), ca.certificate_pem())?;
+        std::fs::write(dir.join("mail.crt"), &own.chain_pem)?;
+        std::fs::write(dir.join("mail.key"), own.key_pem.as_bytes())?;
         let port = free_port()?;
         let child = Command::new(venv.join("bin/aiosmtpd"))
-            .args(["-n", "-l", &format!("127.0.0.1:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+            .args(["-n", "-l", &format!("localhost:{port}"), "-c", "aiosmtpd.handlers.Mailbox"])
+            .arg("--tlscert")
+            .arg(dir.join("mail.crt"))
+            .arg("--tlskey")
+            .arg(dir.join("mail.key"))
             .arg(dir.join("mail"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         let server = Self(child);
         wait_for("the SMTP server", Duration::from_secs(20), || {
-            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop))
+            Ok(std::net::TcpStream::connect(("localhost", port)).ok().map(drop))
         })?;
         Ok(Some((server, port)))
     }
@@ -281,6 +291,37 @@ impl Drop for MailServer {
     }
 }
 
+/// The one mail that arrived, as its reader sees it: quoted-printable may break long lines.
+fn mail(inbox: &Path) -> Result<String> {
+    let path = wait_for("the mail", Duration::from_secs(10), || {
+        Ok(std::fs::read_dir(inbox).ok().and_then(|mut files| files.next()).transpose()?.map(|file| file.path()))
+    })?;
+    Ok(std::fs::read_to_string(path)?.replace("=\r\n", "").replace("=\n", "").replace("=3D", "="))
+}
+
+/// Follows the link in a mail as a browser does, and makes the account on the page to which it leads.
+async fn follow(fixture: &Fixture, link: &str) -> Result<()> {
+    let path = link.split_once("/invitations/").map(|(_, token)| format!("/invitations/{token}")).context("no path")?;
+    let url = format!("{}{path}", fixture.hub.url());
+    let page = fixture.client.get(&url).send().await?;
+    ensure!(page.status() == 200, "the link leads to {}", page.status());
+    let page = page.text().await?;
+    ensure!(page.contains("ann@example.com") && page.contains("org_admin of acme"), "{page}");
+    ensure!(page.contains(&format!("action=\"{path}\"")), "the form comes back: {page}");
+    let answered = async |password: &str, origin: &str| {
+        let form = fixture.client.post(&url).header("origin", origin);
+        let form = form.header("content-type", "application/x-www-form-urlencoded");
+        anyhow::Ok(form.body(format!("password={}", password.replace(' ', "+"))).send().await?.status().as_u16())
+    };
+    let own = fixture.hub.url();
+    assert_eq!(answered("correct horse battery", "https://elsewhere.example").await?, 403, "a page of another site");
+    assert_eq!(answered("short", &own).await?, 422);
+    assert_eq!(answered("correct horse battery", &own).await?, 200);
+    assert_eq!(answered("correct horse battery", &own).await?, 404, "spent");
+    ensure!(!fixture.hub.log().contains(path.trim_start_matches("/invitations/")), "the token is in the log");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_by_mail_arrives_and_holds() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -288,25 +329,36 @@ async fn an_invitation_by_mail_arrives_and_holds() -> Result<()> {
         skipped("an invitation by mail arrives and holds", "aiosmtpd cannot be installed");
         return Ok(());
     };
-    let extra =
-        format!("mail: {{host: 127.0.0.1, port: {port}, encryption: none, from: \"Flotilla <hub@example.com>\"}}\n");
-    let fixture = Fixture::start(&HubOptions { extra, ..HubOptions::default() })?;
+    let server = |encryption: &str, ca: &str| {
+        let from = "from: \"Flotilla <hub@example.com>\"";
+        let extra = format!("mail: {{host: localhost, port: {port}, encryption: {encryption}, {ca} {from}}}\n");
+        Fixture::start(&HubOptions { extra, ..HubOptions::default() })
+    };
+    // Who is not known is told no secret, and a server that asks for encryption gets none without.
+    for (encryption, ca) in [("starttls", ""), ("none", "")] {
+        let fixture = server(encryption, ca)?;
+        let admin = Person { fixture: &fixture, token: fixture.admin_token().await? };
+        let acme = id(&admin.ok("POST", "/api/orgs", Some(json!({"name": "acme"}))).await?);
+        let invite = json!({"email": "ann@example.com", "role": "org_admin"});
+        let (status, problem) = admin.call("POST", &format!("/api/orgs/{acme}/invite"), Some(invite)).await?;
+        assert_eq!(status, 502, "{encryption}: {problem}");
+    }
+    let inbox = dir.path().join("mail/new");
+    assert_eq!(std::fs::read_dir(&inbox).map_or(0, Iterator::count), 0);
+
+    let fixture = server("starttls", &format!("ca_file: {:?},", dir.path().join("ca.pem")))?;
     let admin = Person { fixture: &fixture, token: fixture.admin_token().await? };
     let acme = id(&admin.ok("POST", "/api/orgs", Some(json!({"name": "acme"}))).await?);
     let invite = json!({"email": "ann@example.com", "role": "org_admin"});
     let made = admin.ok("POST", &format!("/api/orgs/{acme}/invite"), Some(invite)).await?;
     assert_eq!(made["mailed"], json!(true));
-    let inbox = dir.path().join("mail/new");
-    let mail = wait_for("the mail", Duration::from_secs(10), || {
-        Ok(std::fs::read_dir(&inbox).ok().and_then(|mut files| files.next()).transpose()?.map(|file| file.path()))
-    })?;
-    // Quoted-printable may break long lines.
-    let mail = std::fs::read_to_string(mail)?.replace("=\r\n", "").replace("=\n", "");
+    let mail = mail(&inbox)?;
     assert!(mail.contains("To: ann@example.com") && mail.contains("From: Flotilla <hub@example.com>"), "{mail}");
-    let token = made["token"].as_str().context("no token")?;
-    assert!(mail.contains(token) && mail.contains("as org_admin"), "{mail}");
-    let body = json!({"password": "correct horse battery"});
-    let accepted = fixture.call(Method::POST, &format!("/api/invitations/{token}/accept"), None, Some(body)).await?;
-    assert_eq!(accepted.status(), 200);
+    assert!(mail.contains("as org_admin"), "{mail}");
+    let link = mail.split_whitespace().find(|word| word.contains("/invitations/")).context("no link")?;
+    follow(&fixture, link).await?;
+    let ann = signed_in(&fixture, "ann@example.com", "correct horse battery").await?;
+    let me = ann.ok("GET", "/api/me", None).await?;
+    assert_eq!((&me["orgs"][0]["name"], &me["orgs"][0]["role"]), (&json!("acme"), &json!("org_admin")));
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Must not know: where tokens are kept.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_identity::oidc::{challenge, new_secret};
 use flotilla_types::api::TokenResponse;
@@ -67,15 +67,21 @@ pub(crate) async fn by_device(transport: &Transport) -> Result<Answer<TokenRespo
     let body = DeviceTokenRequest { device_code: device.device_code };
     let call = Call::post(&["auth", "device", "token"]).json(&body)?;
     let mut interval = Duration::from_secs(device.interval);
+    let ends = Instant::now() + Duration::from_secs(device.expires_in);
+    let ran_out = || CliError::not_signed_in("the code ran out; run flotilla login --device again");
     loop {
         tokio::time::sleep(interval).await;
+        // A hub that stays away would never say so.
+        if Instant::now() > ends {
+            return Err(ran_out());
+        }
         match transport.call(&call, None).await {
             Ok(answer) => return Ok(answer),
             Err(CallError::Refused { status: StatusCode::BAD_REQUEST, detail, .. }) => match detail.as_str() {
                 "authorization_pending" => {}
                 "slow_down" => interval += SLOWER,
                 "access_denied" => return Err(CliError::not_signed_in("the sign-in was denied")),
-                _ => return Err(CliError::not_signed_in("the code ran out; run flotilla login --device again")),
+                _ => return Err(ran_out()),
             },
             // The hub may be away for a moment while the person is busy in the browser.
             Err(CallError::Unreachable { .. }) => {}

@@ -19,6 +19,7 @@ pub mod guard;
 pub mod health;
 pub mod live;
 pub mod metrics;
+pub mod rbac;
 pub mod request;
 pub mod request_info;
 pub mod status_of;

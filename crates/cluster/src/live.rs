@@ -45,6 +45,8 @@ pub(crate) struct About {
     pub(crate) info: RequestInfo,
     pub(crate) upgrade: bool,
     pub(crate) recording: Option<RecordingId>,
+    /// Groups of grants with which it was opened.
+    pub(crate) lent: Vec<String>,
 }
 
 /// The stream was cut.
@@ -132,10 +134,20 @@ impl LiveStream {
         self.about.recording
     }
 
-    /// Whether this caller may (still) have it open.
+    /// Whether this caller may (still) have it open: the policy allows it, and the grants that it was opened with hold.
+    /// The cluster may have let it open because of them alone, whatever else the policy allows.
     #[must_use]
     pub fn is_allowed(&self, policy: &PolicySet, caller: &Principal) -> bool {
-        caller.may(policy, &action(&self.about.cluster, &self.about.info)).is_allowed()
+        let action = action(&self.about.cluster, &self.about.info);
+        caller.may(policy, &action).is_allowed() && self.is_lent(policy, caller, &action)
+    }
+
+    fn is_lent(&self, policy: &PolicySet, caller: &Principal, action: &Action<'_>) -> bool {
+        if self.about.lent.is_empty() {
+            return true;
+        }
+        let now = policy.arrival(caller.email(), caller.roles(), caller.groups(), action);
+        self.about.lent.iter().all(|group| now.groups.contains(group))
     }
 
     /// Ends it. Whether it was not cut before.
@@ -234,6 +246,7 @@ mod tests {
             info: classify(method, target).unwrap(),
             upgrade,
             recording: None,
+            lent: Vec::new(),
         }
     }
 

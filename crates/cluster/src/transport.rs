@@ -13,6 +13,7 @@ mod statement;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flotilla_identity::policy::is_of_a_grant;
 use flotilla_identity::token::KeyRing;
 use flotilla_recording::Undecodable;
 use flotilla_tunnel::body::{Body, empty};
@@ -279,6 +280,7 @@ impl Inner {
         attendance: Attendance,
     ) -> Result<Response<Body>, TransportError> {
         let about = About {
+            lent: grant.subject.groups.into_iter().filter(|group| is_of_a_grant(group)).collect(),
             cluster: grant.subject.cluster,
             principal: grant.principal,
             request_id: grant.request_id,

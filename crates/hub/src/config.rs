@@ -229,6 +229,9 @@ pub struct Mail {
     /// `tls`, `starttls` or `none`; the last sends passwords and tokens in the clear.
     #[serde(default = "starttls")]
     pub encryption: String,
+    /// Further CAs that its certificate may be from, PEM, beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Account there.
     #[serde(default)]
     pub username: Option<String>,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use flotilla_identity::policy::{Derived, Source, TIERS, cluster_matches, compile, tier_role, units};
+use flotilla_identity::policy::{Derived, Source, TIERS, cluster_matches, compile, grant_group, tier_role, units};
 use flotilla_identity::standing::Standing;
 use flotilla_store::{AccessRequest, Org, OrgMember, OwnedCluster, Store, StoreError, Team, TeamMember};
 use flotilla_types::id::{ClusterId, OrgId, TeamId, UserId};
@@ -125,7 +125,7 @@ impl Directory {
     }
 
     fn of_grant(&self, grant: &AccessRequest) -> Derived {
-        let mut groups = vec![format!("flotilla:grant:{}", grant.id)];
+        let mut groups = vec![grant_group(&grant.id.to_string())];
         groups.extend(tier_for(&grant.ask).map(|tier| format!("flotilla:tier:{tier}")));
         Derived {
             name: grant_role(grant),

@@ -4,6 +4,7 @@
 //! Must not know: how a request is decided, stored or carried; each has a crate of its own.
 
 pub mod access;
+pub mod accounts;
 pub mod bootstrap;
 pub mod config;
 pub mod direct;
@@ -23,6 +24,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod mount;
 pub mod pages;
+pub mod rbac_reader;
 pub mod recorder;
 pub mod request;
 pub mod roles;

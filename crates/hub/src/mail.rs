@@ -9,6 +9,8 @@ use http::StatusCode;
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::{SUBMISSION_PORT, SUBMISSIONS_PORT};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use crate::config::Mail;
@@ -24,6 +26,16 @@ pub struct Mailer {
     from: Mailbox,
 }
 
+/// Whom we take the server's certificate from.
+fn tls(config: &Mail) -> anyhow::Result<TlsParameters> {
+    let mut parameters = TlsParameters::builder(config.host.clone());
+    if let Some(path) = &config.ca_file {
+        let pem = std::fs::read(path).with_context(|| format!("mail.ca_file {} cannot be read", path.display()))?;
+        parameters = parameters.add_root_certificate(Certificate::from_pem(&pem).context("mail.ca_file")?);
+    }
+    parameters.build().context("mail.host")
+}
+
 impl Mailer {
     /// A mailer for this server. Nothing is sent yet.
     ///
@@ -31,10 +43,11 @@ impl Mailer {
     /// Names the key that is wrong.
     pub fn new(config: &Mail) -> anyhow::Result<Self> {
         type Smtp = AsyncSmtpTransport<Tokio1Executor>;
+        let builder = Smtp::builder_dangerous(&config.host);
         let builder = match config.encryption.as_str() {
-            "tls" => Smtp::relay(&config.host).context("mail.host")?,
-            "starttls" => Smtp::starttls_relay(&config.host).context("mail.host")?,
-            "none" => Smtp::builder_dangerous(&config.host),
+            "tls" => builder.port(SUBMISSIONS_PORT).tls(Tls::Wrapper(tls(config)?)),
+            "starttls" => builder.port(SUBMISSION_PORT).tls(Tls::Required(tls(config)?)),
+            "none" => builder,
             other => anyhow::bail!("mail.encryption is {other:?}; use tls, starttls or none"),
         };
         let builder = config.port.into_iter().fold(builder, lettre::transport::smtp::AsyncSmtpTransportBuilder::port);

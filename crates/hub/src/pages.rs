@@ -156,6 +156,20 @@ pub fn device_code(status: StatusCode, message: Option<&str>) -> Response {
     page(status, "Sign in on another device", &html)
 }
 
+/// Asks somebody who is invited and has no account yet for the password of his new one.
+#[must_use]
+pub fn new_account(email: &str, text: &str, action: &str) -> Response {
+    let html = format!(
+        "<p>{}</p><form method=\"post\" action=\"{}\"><label>E-mail<input type=\"email\" autocomplete=\"username\" value=\"{}\" \
+         readonly></label><label>Password<input name=\"password\" type=\"password\" autocomplete=\"new-password\" \
+         minlength=\"12\" maxlength=\"256\" required autofocus></label><button class=\"btn p\">Make the account</button></form>",
+        escape(text),
+        escape(action),
+        escape(email),
+    );
+    page(StatusCode::OK, "Invitation", &html)
+}
+
 /// Says how something ended.
 #[must_use]
 pub fn message(status: StatusCode, title: &str, text: &str) -> Response {

@@ -3,6 +3,8 @@
 //!
 //! Must not know: who shares what (`flotilla_store`), how a rule is judged.
 
+use std::collections::HashMap;
+
 use flotilla_identity::policy::built_in_roles;
 use flotilla_store::{ClusterShare, Store, StoreError};
 use flotilla_types::id::{ClusterId, UserId};
@@ -43,6 +45,20 @@ pub async fn roles(store: &Store) -> Result<Vec<Role>, StoreError> {
     shared.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     shared.dedup_by(|a, b| a.name == b.name);
     roles.extend(shared);
+    Ok(roles)
+}
+
+/// Names of the roles that shares give, by the id of whom they are for.
+///
+/// # Errors
+/// The database failed.
+pub async fn roles_by_user(store: &Store) -> Result<HashMap<String, Vec<String>>, StoreError> {
+    let mut roles: HashMap<String, Vec<String>> = HashMap::new();
+    for share in store.list_cluster_shares().await? {
+        if share.subject_kind == USER {
+            roles.entry(share.subject_id).or_default().push(role_name(share.cluster, &share.level));
+        }
+    }
     Ok(roles)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found, parse, storable};
-use crate::seal::Place;
+use crate::sealed::{CLUSTER_CREDENTIAL, Place};
 
 /// How the hub reaches a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,7 +119,7 @@ const TOUCH: &str = "UPDATE clusters SET last_seen = $2 WHERE id = $1 AND (last_
 const DELETE: &str = "DELETE FROM clusters WHERE id = $1";
 
 fn place(id: &str) -> Place<'_> {
-    Place { table: "clusters", column: "credential", row: id }
+    CLUSTER_CREDENTIAL.at(id)
 }
 
 impl Store {

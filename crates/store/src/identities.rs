@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found, parse, storable};
-use crate::seal::Place;
+use crate::sealed::{Column, ID_TOKEN, REFRESH_TOKEN};
 
 /// A session at a provider. `UUIDv7`; made the way session ids are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +109,8 @@ const ATTACH: &str = "INSERT INTO session_origins (session_id, provider_session_
 const GROUPS: &str = "SELECT i.provider, i.groups FROM session_origins o \
     JOIN provider_sessions p ON p.id = o.provider_session_id JOIN identities i ON i.id = p.identity_id \
     WHERE o.session_id = $1";
+const LIVE_GROUPS: &str = "SELECT DISTINCT i.user_id, i.provider, i.groups FROM session_origins o \
+    JOIN provider_sessions p ON p.id = o.provider_session_id JOIN identities i ON i.id = p.identity_id";
 const OF_SESSION: &str = "SELECT p.id, i.user_id, i.provider, i.subject, i.groups, p.id_token, p.refresh_token \
     FROM session_origins o JOIN provider_sessions p ON p.id = o.provider_session_id \
     JOIN identities i ON i.id = p.identity_id WHERE o.session_id = $1";
@@ -127,10 +129,6 @@ const BY_SUBJECT: &str = "SELECT p.id FROM provider_sessions p JOIN identities i
     WHERE i.issuer = $1 AND i.subject = $2";
 const DELETE: &str = "DELETE FROM provider_sessions WHERE id = $1";
 const DETACH: &str = "DELETE FROM session_origins WHERE session_id = $1";
-
-fn place<'a>(column: &'static str, row: &'a str) -> Place<'a> {
-    Place { table: "provider_sessions", column, row }
-}
 
 impl Store {
     /// The account that stands for a person at a provider.
@@ -160,8 +158,8 @@ impl Store {
     ) -> Result<ProviderSessionId, StoreError> {
         let (id, now) = (ProviderSessionId(SessionId::new()), now_ms());
         let (key, groups) = (id.to_string(), json(&identity.groups));
-        let id_token = self.sealed("id_token", &key, session.id_token.as_ref())?;
-        let refresh_token = self.sealed("refresh_token", &key, session.refresh_token.as_ref())?;
+        let id_token = self.sealed(&ID_TOKEN, &key, session.id_token.as_ref())?;
+        let refresh_token = self.sealed(&REFRESH_TOKEN, &key, session.refresh_token.as_ref())?;
         on_db!(&self.db, tx, tx => {
             let upsert = sqlx::query_as(UPSERT).bind(SessionId::new().to_string()).bind(user.to_string());
             let upsert = upsert.bind(identity.provider.as_str()).bind(identity.issuer.as_str());
@@ -195,6 +193,19 @@ impl Store {
             sqlx::query_as(GROUPS).bind(session.to_string()).fetch_optional(pool).await?
         });
         row.map(|(provider, groups)| Ok((provider, from_json(&groups)?))).transpose()
+    }
+
+    /// Everybody who is signed in by way of a provider: whose account, the provider, and his groups there.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn groups_in_sessions(&self) -> Result<Vec<(UserId, String, Vec<String>)>, StoreError> {
+        let rows: Vec<(String, String, String)> =
+            on_db!(&self.db, read, pool => sqlx::query_as(LIVE_GROUPS).fetch_all(pool).await?);
+        let read = |(user, provider, groups): (String, String, String)| {
+            Ok((parse(&user, "identities.user_id")?, provider, from_json(&groups)?))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// The provider's session that a session of ours stands on.
@@ -257,8 +268,8 @@ impl Store {
         groups: Option<&[String]>,
     ) -> Result<(), StoreError> {
         let key = id.to_string();
-        let id_token = self.sealed("id_token", &key, next.id_token.as_ref())?;
-        let refresh_token = self.sealed("refresh_token", &key, next.refresh_token.as_ref())?;
+        let id_token = self.sealed(&ID_TOKEN, &key, next.id_token.as_ref())?;
+        let refresh_token = self.sealed(&REFRESH_TOKEN, &key, next.refresh_token.as_ref())?;
         let groups = groups.map(json);
         on_db!(&self.db, tx, tx => {
             let renew = sqlx::query(RENEW).bind(key.as_str()).bind(next.refresh_at_ms).bind(refresh_token);
@@ -327,20 +338,15 @@ impl Store {
         Ok(())
     }
 
-    fn sealed(
-        &self,
-        column: &'static str,
-        row: &str,
-        secret: Option<&SecretString>,
-    ) -> Result<Option<String>, StoreError> {
-        let seal = |secret: &SecretString| self.sealer.seal(place(column, row), secret.expose_secret().as_bytes());
+    fn sealed(&self, column: &Column, row: &str, secret: Option<&SecretString>) -> Result<Option<String>, StoreError> {
+        let seal = |secret: &SecretString| self.sealer.seal(column.at(row), secret.expose_secret().as_bytes());
         Ok(secret.map(seal).transpose()?)
     }
 
     fn opened(&self, row: Row) -> Result<ProviderSession, StoreError> {
         let (key, user, provider, subject, groups, id_token, refresh_token) = row;
-        let open = |column, sealed: Option<String>| {
-            sealed.map(|sealed| self.sealer.open_text(place(column, &key), &sealed)).transpose()
+        let open = |column: &Column, sealed: Option<String>| {
+            sealed.map(|sealed| self.sealer.open_text(column.at(&key), &sealed)).transpose()
         };
         Ok(ProviderSession {
             id: parse(&key, "provider_sessions.id")?,
@@ -348,8 +354,8 @@ impl Store {
             provider,
             subject,
             groups: from_json(&groups)?,
-            id_token: open("id_token", id_token)?,
-            refresh_token: open("refresh_token", refresh_token)?,
+            id_token: open(&ID_TOKEN, id_token)?,
+            refresh_token: open(&REFRESH_TOKEN, refresh_token)?,
         })
     }
 }

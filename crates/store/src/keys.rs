@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found};
-use crate::seal::Place;
+use crate::sealed::{Place, SIGNING_KEY};
 
 /// A signing key.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ const RETIRE: &str = "UPDATE signing_keys SET retired_at = $2 WHERE kid = $1 AND
 const FORGET: &str = "DELETE FROM signing_keys WHERE retired_at <= $1";
 
 fn place(kid: &str) -> Place<'_> {
-    Place { table: "signing_keys", column: "private_key", row: kid }
+    SIGNING_KEY.at(kid)
 }
 
 impl Store {

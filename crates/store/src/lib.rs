@@ -29,6 +29,7 @@ mod reseal;
 mod roles;
 mod schema;
 pub mod seal;
+mod sealed;
 mod sessions;
 mod teams;
 mod tickets;

@@ -10,7 +10,7 @@ use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, parse, storable};
 use crate::identities::ProviderSessionId;
-use crate::seal::Place;
+use crate::sealed::{Place, VERIFIER};
 
 /// A sign-in that has been sent to a provider.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ const FORGET: [&str; 4] = [
 ];
 
 fn place(hash: &str) -> Place<'_> {
-    Place { table: "oauth_states", column: "verifier", row: hash }
+    VERIFIER.at(hash)
 }
 
 impl Store {

@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 use crate::Store;
 use crate::db::on_db;
 use crate::error::{StoreError, found, parse, storable};
-use crate::seal::Place;
+use crate::seal::value_of;
+use crate::sealed::{Place, RECORDING_CHUNK, RECORDING_END};
 use flotilla_ledger::hex;
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -228,10 +229,11 @@ impl TryFrom<Row> for Recording {
     }
 }
 
+/// Only the encrypted value counts: another key-encryption key wraps its data key anew, and breaks no chain.
 fn chain(before: &[u8; hex::LEN], sealed: &str) -> [u8; hex::LEN] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(before);
-    context.update(sealed.as_bytes());
+    context.update(value_of(sealed).as_bytes());
     let mut hash = NO_HASH;
     hash.copy_from_slice(context.finish().as_ref());
     hash
@@ -242,11 +244,11 @@ fn chunk_row(id: RecordingId, number: i64) -> String {
 }
 
 fn chunk_place(row: &str) -> Place<'_> {
-    Place { table: "recording_chunks", column: "data", row }
+    RECORDING_CHUNK.at(row)
 }
 
 fn end_place(row: &str) -> Place<'_> {
-    Place { table: "recordings", column: "seal", row }
+    RECORDING_END.at(row)
 }
 
 fn end_text(chunks: i64, hash: &[u8; hex::LEN]) -> String {

@@ -1,85 +1,42 @@
-//! Changing the key-encryption key: every sealed value is opened and sealed again with the newest key.
+//! Changing the key-encryption key: the data key of every sealed value is wrapped again with the newest key.
 //!
 //! Each value is exchanged by itself, and only if it is still the one that was read. So a run may be cut off at any
-//! moment and started again, and may go on while hubs read and write. A column that is sealed must stand in
-//! [`SEALED`].
+//! moment and started again, and may go on while hubs read and write. Memory holds a page of keys and one value.
 //!
-//! Must not know: where keys are kept, what a sealed value means.
+//! Must not know: where keys are kept, what a sealed value means, which columns there are ([`crate::sealed`]).
 
 use std::collections::BTreeMap;
 
 use crate::Store;
 use crate::db::on_db;
 use crate::error::StoreError;
-use crate::seal::{Place, key_id};
+use crate::seal::key_id;
+use crate::sealed::{ALL, Column, Key};
 
-/// Values that are read at a time.
+/// Rows that are looked at at a time.
 const PAGE: i64 = 200;
 
 /// How many values each key-encryption key (by id) has sealed.
 pub type KeysInUse = BTreeMap<String, u64>;
 
-/// A sealed column and the statements over it.
-struct Sealed {
-    table: &'static str,
-    column: &'static str,
-    page: &'static str,
-    exchange: &'static str,
-}
-
-macro_rules! sealed {
-    ($table:literal, $column:literal, $key:literal) => {
-        Sealed {
-            table: $table,
-            column: $column,
-            page: concat!(
-                "SELECT ",
-                $key,
-                ", ",
-                $column,
-                " FROM ",
-                $table,
-                " WHERE ",
-                $column,
-                " IS NOT NULL AND ",
-                $key,
-                " > $1 ORDER BY ",
-                $key,
-                " LIMIT $2"
-            ),
-            exchange: concat!(
-                "UPDATE ",
-                $table,
-                " SET ",
-                $column,
-                " = $3 WHERE ",
-                $key,
-                " = $1 AND ",
-                $column,
-                " = $2"
-            ),
-        }
-    };
-}
-
-/// Every sealed column of the schema: table, column, primary key (which is also the row of its [`Place`]).
-const SEALED: &[Sealed] = &[sealed!("clusters", "credential", "id"), sealed!("signing_keys", "private_key", "kid")];
+/// A row's key (the number is 0 where the key has none), and the beginning of its sealed value.
+type Head = (String, i64, String);
 
 impl Store {
-    /// Seals every value again that an older key has sealed; how many those were.
+    /// Wraps the data key of every value again that is under an older key; how many those were.
     ///
     /// # Errors
     /// [`StoreError::Sealed`] when a value does not open; what was exchanged before stays so.
     pub async fn reseal(&self) -> Result<u64, StoreError> {
         self.sealer.follow();
         let mut exchanged = 0;
-        for sealed in SEALED {
-            let mut after = String::new();
-            while let Some(rows) = self.sealed_page(sealed, &after).await? {
-                for (row, value) in &rows {
-                    exchanged += u64::from(self.exchange(sealed, row, value).await?);
+        for column in ALL {
+            let mut last = None;
+            while let Some(heads) = self.heads(column, last.as_ref()).await? {
+                for head in heads.iter().filter(|(.., head)| self.sealer.is_stale(head)) {
+                    exchanged += u64::from(self.exchange(column, head).await?);
                 }
-                after = rows.into_iter().next_back().map(|(row, _)| row).unwrap_or_default();
+                last = heads.into_iter().next_back();
             }
         }
         Ok(exchanged)
@@ -91,35 +48,45 @@ impl Store {
     /// The database failed.
     pub async fn keys_in_use(&self) -> Result<KeysInUse, StoreError> {
         let mut used = KeysInUse::new();
-        for sealed in SEALED {
-            let mut after = String::new();
-            while let Some(rows) = self.sealed_page(sealed, &after).await? {
-                for (_, value) in &rows {
-                    *used.entry(key_id(value).unwrap_or_default().to_owned()).or_default() += 1;
+        for column in ALL {
+            let mut last = None;
+            while let Some(heads) = self.heads(column, last.as_ref()).await? {
+                for (.., head) in &heads {
+                    *used.entry(key_id(head).unwrap_or_default().to_owned()).or_default() += 1;
                 }
-                after = rows.into_iter().next_back().map(|(row, _)| row).unwrap_or_default();
+                last = heads.into_iter().next_back();
             }
         }
         Ok(used)
     }
 
-    /// Rows after a key, in its order; `None` when there are none left.
-    async fn sealed_page(&self, sealed: &Sealed, after: &str) -> Result<Option<Vec<(String, String)>>, StoreError> {
-        let rows: Vec<(String, String)> = on_db!(&self.db, read, pool => {
-            sqlx::query_as(sealed.page).bind(after).bind(PAGE).fetch_all(pool).await?
+    /// Rows behind one, in the order of their keys; `None` when there are none left.
+    async fn heads(&self, column: &Column, last: Option<&Head>) -> Result<Option<Vec<Head>>, StoreError> {
+        let (text, number) = last.map_or(("", -1), |(text, number, _)| (text.as_str(), *number));
+        let heads: Vec<Head> = on_db!(&self.db, read, pool => {
+            let page = sqlx::query_as(column.page).bind(text);
+            let page = if column.key == Key::TextAndNumber { page.bind(number) } else { page };
+            page.bind(PAGE).fetch_all(pool).await?
         });
-        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+        Ok(Some(heads).filter(|heads| !heads.is_empty()))
     }
 
-    async fn exchange(&self, sealed: &Sealed, row: &str, value: &str) -> Result<bool, StoreError> {
-        if !self.sealer.is_stale(value) {
-            return Ok(false);
-        }
-        let place = Place { table: sealed.table, column: sealed.column, row };
-        let again = self.sealer.reseal(place, value)?;
+    /// Exchanges one value; whether it was still there, and the same.
+    async fn exchange(&self, column: &Column, head: &Head) -> Result<bool, StoreError> {
+        let (text, number, _) = head;
+        let numbered = column.key == Key::TextAndNumber;
+        let value: Option<String> = on_db!(&self.db, read, pool => {
+            let value = sqlx::query_scalar(column.value).bind(text.as_str());
+            let value = if numbered { value.bind(*number) } else { value };
+            value.fetch_optional(pool).await?
+        });
+        let Some(value) = value.filter(|value| self.sealer.is_stale(value)) else { return Ok(false) };
+        let row = if numbered { format!("{text}/{number}") } else { text.clone() };
+        let again = self.sealer.reseal(column.at(&row), &value)?;
         let done = on_db!(&self.db, write, pool => {
-            let exchange = sqlx::query(sealed.exchange).bind(row).bind(value).bind(again);
-            exchange.execute(pool).await?.rows_affected()
+            let exchange = sqlx::query(column.exchange).bind(text.as_str());
+            let exchange = if numbered { exchange.bind(*number) } else { exchange };
+            exchange.bind(value).bind(again).execute(pool).await?.rows_affected()
         });
         Ok(done > 0)
     }

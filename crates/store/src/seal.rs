@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Both layers authenticate the place of the value (table, column, row id), so a sealed value that is copied
-//! to another row does not open there. Nonces are random; a KEK is good for 2^32 values (NIST SP 800-38D 8.3).
+//! to another row does not open there. The inner one knows nothing of the KEK, so another KEK is a matter of wrapping
+//! the DEK again: the value itself is neither opened nor changed. Nonces are random; a KEK is good for 2^32 values
+//! (NIST SP 800-38D 8.3).
 //!
 //! Guarantees: who has the database but not the KEK learns lengths only; a changed or moved value is refused.
 //! Does not guarantee: that an old value of the same place is not put back.
@@ -24,6 +26,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use secrecy::SecretString;
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+pub use crate::sealed::Place;
 
 const VERSION: &str = "s1";
 const KEY_LEN: usize = 32;
@@ -112,17 +116,6 @@ impl Kek {
     }
 }
 
-/// Where a sealed value belongs.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Table.
-    pub table: &'static str,
-    /// Column.
-    pub column: &'static str,
-    /// The row's primary key.
-    pub row: &'a str,
-}
-
 /// Where key-encryption keys are kept, so that a running program learns of a new one.
 pub trait KekSource: Send + Sync {
     /// The keys as they are now, oldest first; `None` when they are what they were at the last call.
@@ -195,9 +188,8 @@ impl Sealer {
         let kek = keys.last().ok_or(SealError::Failed)?;
         let mut dek = Zeroizing::new([0; KEY_LEN]);
         aws_lc_rs::rand::fill(dek.as_mut_slice()).map_err(|_| SealError::Failed)?;
-        let wrapped = encrypt(&kek.key, &context("dek", &kek.id, place), dek.as_slice())?;
-        let value = encrypt(&dek, &context("value", &kek.id, place), plain)?;
-        Ok(format!("{VERSION}.{}.{}.{}", kek.id, BASE64.encode(wrapped), BASE64.encode(value)))
+        let value = encrypt(&dek, &context("value", "", place), plain)?;
+        wrap(kek, place, &dek, &BASE64.encode(value))
     }
 
     /// Opens what [`Sealer::seal`] made for the same place.
@@ -205,6 +197,12 @@ impl Sealer {
     /// # Errors
     /// [`SealError::Malformed`], [`SealError::UnknownKey`] or [`SealError::Refused`].
     pub fn open(&self, place: Place<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (dek, value) = self.unwrap(place, sealed)?;
+        decrypt(&dek, &context("value", "", place), value)
+    }
+
+    /// The data key of a sealed value, and the encrypted value itself.
+    fn unwrap<'a>(&self, place: Place<'_>, sealed: &'a str) -> Result<(Zeroizing<[u8; KEY_LEN]>, &'a str), SealError> {
         let mut parts = sealed.split('.');
         let (Some(VERSION), Some(id), Some(dek), Some(value), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
@@ -213,8 +211,8 @@ impl Sealer {
         };
         let kek = self.key(id).ok_or_else(|| SealError::UnknownKey { id: id.chars().take(32).collect() })?;
         let dek = decrypt(&kek.key, &context("dek", id, place), dek)?;
-        let dek = Zeroizing::new(<[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?);
-        decrypt(&dek, &context("value", id, place), value)
+        let dek = <[u8; KEY_LEN]>::try_from(dek.as_slice()).map_err(|_| SealError::Malformed)?;
+        Ok((Zeroizing::new(dek), value))
     }
 
     /// The key with this id; the source is asked when it is not known.
@@ -235,12 +233,17 @@ impl Sealer {
         std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| SealError::Malformed)
     }
 
-    /// The same value, sealed again with the newest key and a new data key.
+    /// The same value with its data key under the newest key. The encrypted value ([`value_of`]) stays as it is.
     ///
     /// # Errors
     /// As [`Sealer::open`] and [`Sealer::seal`].
     pub fn reseal(&self, place: Place<'_>, sealed: &str) -> Result<String, SealError> {
-        self.seal(place, &self.open(place, sealed)?)
+        self.follow();
+        let (dek, value) = self.unwrap(place, sealed)?;
+        // What does not open now would not later: whoever rotates keys is told, while the old one is still there.
+        decrypt(&dek, &context("value", "", place), value)?;
+        let keys = self.keys.load();
+        wrap(keys.last().ok_or(SealError::Failed)?, place, &dek, value)
     }
 
     /// Whether a value was sealed with an older key and should be sealed again.
@@ -254,6 +257,17 @@ impl Sealer {
 /// Id of the key that sealed a value.
 pub(crate) fn key_id(sealed: &str) -> Option<&str> {
     sealed.split('.').nth(1)
+}
+
+/// The encrypted value of a sealed one, which another key-encryption key does not change.
+pub(crate) fn value_of(sealed: &str) -> &str {
+    sealed.rsplit('.').next().unwrap_or_default()
+}
+
+/// The text form: the data key under `kek`, and the encrypted value.
+fn wrap(kek: &Kek, place: Place<'_>, dek: &[u8; KEY_LEN], value: &str) -> Result<String, SealError> {
+    let wrapped = encrypt(&kek.key, &context("dek", &kek.id, place), dek)?;
+    Ok(format!("{VERSION}.{}.{}.{value}", kek.id, BASE64.encode(wrapped)))
 }
 
 fn check(keys: &[Kek]) -> Result<(), SealError> {
@@ -301,9 +315,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sealed;
 
     fn place(row: &str) -> Place<'_> {
-        Place { table: "clusters", column: "credential", row }
+        sealed::CLUSTER_CREDENTIAL.at(row)
     }
 
     fn sealer(ids: &[&str]) -> Sealer {
@@ -341,10 +356,9 @@ mod tests {
         let sealer = sealer(&["a"]);
         let sealed = sealer.seal(place("1"), b"secret").unwrap();
         assert_eq!(sealer.open(place("2"), &sealed), Err(SealError::Refused));
-        let column = Place { column: "other", ..place("1") };
-        assert_eq!(sealer.open(column, &sealed), Err(SealError::Refused));
-        let table = Place { table: "signing_keys", ..place("1") };
-        assert_eq!(sealer.open(table, &sealed), Err(SealError::Refused));
+        for other in [&sealed::SIGNING_KEY, &sealed::AUDIT_KEY] {
+            assert_eq!(sealer.open(other.at("1"), &sealed), Err(SealError::Refused));
+        }
     }
 
     #[test]
@@ -372,8 +386,13 @@ mod tests {
         let after = Sealer::new(vec![new]).unwrap();
         let first = before.seal(place("1"), b"secret").unwrap();
         assert!(both.is_stale(&first));
-        let second = both.seal(place("1"), &both.open(place("1"), &first).unwrap()).unwrap();
+        let second = both.reseal(place("1"), &first).unwrap();
         assert!(!both.is_stale(&second));
+        assert_eq!(value_of(&first), value_of(&second), "the value itself is not encrypted again");
+        assert_ne!(first.rsplit_once('.').unwrap().0, second.rsplit_once('.').unwrap().0);
+        assert_eq!(both.reseal(place("2"), &first), Err(SealError::Refused), "nothing moves with it");
+        let broken = format!("{first}AAAA");
+        assert!(both.reseal(place("1"), &broken).is_err(), "what does not open is not carried on");
         assert_eq!(after.open(place("1"), &second).unwrap().as_slice(), b"secret");
     }
 

@@ -186,13 +186,13 @@ pub struct WhoCanQuery {
     pub cluster: String,
     /// A verb of the API server.
     pub verb: String,
-    /// Resource in the plural, with a subresource behind a slash.
+    /// Resource in the plural, with a subresource behind a slash; or a path such as `/metrics`.
     pub resource: String,
     /// API group; empty for the core group.
     pub group: String,
     /// Namespace; empty for cluster-scoped objects and all namespaces.
     pub namespace: String,
-    /// Name of the object.
+    /// Name of the object; empty for any.
     pub name: String,
 }
 
@@ -279,7 +279,7 @@ pub struct ReachingRule {
 }
 
 /// A rule of the cluster's RBAC and the binding that gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BoundRule {
     /// The binding.
     pub binding: String,

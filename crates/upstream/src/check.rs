@@ -178,11 +178,16 @@ async fn small(response: Response<Body>) -> Result<(StatusCode, Vec<u8>), (Error
 }
 
 /// A body of at most 256 KiB; `None` when it is longer or breaks off.
-pub async fn read_short(mut body: Body) -> Option<Vec<u8>> {
+pub async fn read_short(body: Body) -> Option<Vec<u8>> {
+    read_up_to(body, MAX_ANSWER).await
+}
+
+/// A body of at most `limit` bytes; `None` when it is longer or breaks off.
+pub async fn read_up_to(mut body: Body, limit: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_ANSWER {
+        if bytes.len() + data.len() > limit {
             return None;
         }
         bytes.extend_from_slice(&data);

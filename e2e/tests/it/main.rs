@@ -22,6 +22,7 @@ mod commands;
 mod copies;
 mod direct;
 mod enrolment;
+mod explorer;
 mod forwarding;
 mod grpc;
 mod helm;

@@ -185,7 +185,8 @@ impl World {
         self.reached.store(0, Ordering::SeqCst);
     }
 
-    fn note(&self, right: bool, what: &str, answer: &Answer) {
+    /// Notes what is not right, beside the status.
+    pub(super) fn note(&self, right: bool, what: &str, answer: &Answer) {
         if !right {
             let start: String = answer.text.chars().take(1500).collect();
             self.wrong.lock().unwrap().push(format!("{what}, got {}\n{start}\n", answer.status));

@@ -1,5 +1,7 @@
 //! `flotilla request` and `flotilla requests ...`: access on request.
 
+use std::time::Duration;
+
 use flotilla_types::rights::{AccessAsk, AccessDecision, AccessRequestList, AccessRequestView, RequestState};
 use jiff::SignedDuration;
 
@@ -8,11 +10,16 @@ use crate::duration::{parse_length, show_time};
 use crate::error::{CliError, plain};
 use crate::hub_client::Call;
 use crate::output::{OutputArgs, list as words, text};
+use crate::terminal;
+
+/// How often a request is looked at that is waited for.
+const POLL: Duration = Duration::from_secs(2);
 
 /// Ask for access that ends by itself
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  flotilla request --cluster 'prod-*' --namespace pay --verbs get,exec --for 1h --reason 'INC-42: stuck worker'")]
+  flotilla request --cluster 'prod-*' --namespace pay --verbs get,exec --for 1h --reason 'INC-42: stuck worker'
+  flotilla request --cluster prod-1 -n pay --verbs exec --for 15m --reason INC-42 --wait && kubectl exec -it -n pay web-0 -- sh")]
 pub(crate) struct AskArgs {
     /// Pattern of clusters
     #[arg(long, value_name = "PATTERN")]
@@ -32,6 +39,9 @@ pub(crate) struct AskArgs {
     /// Why; who approves reads it
     #[arg(long)]
     reason: String,
+    /// Wait until it is decided; exit code 4 if the answer is no
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -115,7 +125,33 @@ pub(crate) async fn ask(context: &Context, args: AskArgs) -> Result<(), CliError
     };
     let call = Call::post(&["api", "access-requests"]).json(&ask)?;
     let made: AccessRequestView = context.client()?.call(&call).await?;
-    context.output(args.output).show_text(&made, describe)
+    let decided = if args.wait { decision(context, made).await? } else { made };
+    context.output(args.output).show_text(&decided, describe)?;
+    match decided.state {
+        RequestState::Pending | RequestState::Granted => Ok(()),
+        state => Err(CliError::not_allowed(format!("access was not granted: the request is {}", state.as_str()))),
+    }
+}
+
+/// Waits until a request is decided, and says on standard error how it goes on. Whoever stops waiting withdraws nothing.
+async fn decision(context: &Context, mut request: AccessRequestView) -> Result<AccessRequestView, CliError> {
+    let id = request.id.to_string();
+    terminal::note(&format!("request {id} waits for approval; to withdraw it: flotilla requests end {id}"));
+    let (client, mut told) = (context.client()?, 0);
+    while request.state == RequestState::Pending {
+        for one in request.decisions.iter().skip(told) {
+            terminal::note(&format!(
+                "{} by {} {}",
+                if one.approved { "approved" } else { "denied" },
+                one.email,
+                one.comment
+            ));
+        }
+        told = request.decisions.len();
+        tokio::time::sleep(POLL).await;
+        request = client.call(&Call::get(&["api", "access-requests", &id])).await?;
+    }
+    Ok(request)
 }
 
 /// Runs a subcommand.

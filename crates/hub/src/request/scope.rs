@@ -30,6 +30,7 @@ const SPECIAL: &[(&str, Needs<'static>)] = &[
     ("/auth", Needs::Person),
     ("/api/api-keys", Needs::Person),
     ("/api/sessions", Needs::Person),
+    ("/api/explorer", Needs::Noun("roles")),
     ("/api/admin/users", Needs::Noun("users")),
     ("/api/admin/metrics", Needs::Noun("users")),
     ("/api/org/secrets", Needs::Noun("secrets")),

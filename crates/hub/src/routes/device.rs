@@ -240,7 +240,7 @@ fn throttle(hub: &Hub, account: &str, context: &RequestContext) -> Result<(), Ap
     hub.throttle.check(&account, context.address).map_err(slower)
 }
 
-fn to_sign_in(back: &str) -> Response {
+pub(super) fn to_sign_in(back: &str) -> Response {
     see_other(&with_code("/login", &[("return_to", back)]))
 }
 

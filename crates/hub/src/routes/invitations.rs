@@ -37,6 +37,7 @@ type Answer<T> = Result<T, ApiError>;
 pub fn without_token(path: &str) -> String {
     match path.split_once("/invitations/") {
         Some((before, rest)) if rest.contains('/') => format!("{before}/invitations/[redacted]/accept"),
+        Some((before, _)) if !before.contains("/orgs/") => format!("{before}/invitations/[redacted]"),
         _ => path.to_owned(),
     }
 }
@@ -163,7 +164,7 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn refused() -> ApiError {
+pub(super) fn refused() -> ApiError {
     ApiError::not_found(
         "this invitation does not hold: it is unknown, spent, too old or for somebody else; ask for a new one",
     )
@@ -180,13 +181,29 @@ pub async fn accept(
     Path(token): Path<String>,
     AnonymousJson(body): AnonymousJson<InvitationAccept>,
 ) -> Answer<axum::Json<InvitationAccepted>> {
+    accept_as(&hub, &context, caller.as_ref(), &token, body.password).await.map(axum::Json)
+}
+
+/// An invitation that still holds.
+pub(super) async fn open(hub: &Hub, context: &RequestContext, token: &str) -> Answer<Invitation> {
     if let Err(wait) = hub.throttle.check("invitation", context.address) {
         return Err(ApiError::too_many_requests("too many attempts; wait and try again", wait.0));
     }
-    let invitation = hub.store.open_invitation(&token::refresh_hash(&token), now_ms()).await?.ok_or_else(refused)?;
-    let (email, who) = match &caller {
+    hub.store.open_invitation(&token::refresh_hash(token), now_ms()).await?.ok_or_else(refused)
+}
+
+/// Accepts for the caller, or for whoever is invited and has no account yet.
+pub(super) async fn accept_as(
+    hub: &Hub,
+    context: &RequestContext,
+    caller: Option<&Caller>,
+    token: &str,
+    password: Option<String>,
+) -> Answer<InvitationAccepted> {
+    let invitation = open(hub, context, token).await?;
+    let (email, who) = match caller {
         Some(caller) => (caller.principal.email().to_owned(), Acceptance::Account(caller.principal.user_id())),
-        None => newcomer(&hub, &invitation, body.password).await?,
+        None => newcomer(hub, &invitation, password).await?,
     };
     if invitation.email.as_ref().is_some_and(|bound| *bound != email) {
         return Err(refused());
@@ -194,7 +211,7 @@ pub async fn accept(
     let directory = hub.roles.directory();
     let org = directory.org(invitation.org).map(|org| org.name.clone()).ok_or_else(refused)?;
     let team = invitation.team.and_then(|team| directory.team(team)).map(|team| directory.path(team));
-    let sub = caller.as_ref().map(|caller| caller.principal.user_id());
+    let sub = caller.map(|caller| caller.principal.user_id());
     let actor = Actor { sub, email: email.clone(), address: context.address.to_string(), ..Actor::default() };
     let entry = Entry {
         verb: Verb::InviteAccept,
@@ -208,10 +225,10 @@ pub async fn accept(
             other => other.into(),
         })
     };
-    hub.trail.act_as(&context, actor, entry, act).await?;
+    hub.trail.act_as(context, actor, entry, act).await?;
     hub.reload_directory().await?;
     let account_made = matches!(who, Acceptance::New(..));
-    Ok(axum::Json(InvitationAccepted { email, account_made, org, team, role: invitation.role }))
+    Ok(InvitationAccepted { email, account_made, org, team, role: invitation.role })
 }
 
 /// Somebody who is not signed in: the token, which went to his address, proves that it is his.
@@ -236,6 +253,9 @@ mod tests {
     #[test]
     fn tokens_stay_out_of_the_log() {
         assert_eq!(without_token("/v1/api/invitations/secret/accept"), "/v1/api/invitations/[redacted]/accept");
+        assert_eq!(without_token("/invitations/secret"), "/invitations/[redacted]");
+        assert_eq!(without_token("/api/invitations/secret"), "/api/invitations/[redacted]");
         assert_eq!(without_token("/api/orgs/1/invitations"), "/api/orgs/1/invitations");
+        assert_eq!(without_token("/api/orgs/1/invitations/2"), "/api/orgs/1/invitations/2");
     }
 }

@@ -14,7 +14,9 @@ pub mod cluster_care;
 pub mod cluster_shares;
 pub mod clusters;
 pub mod device;
+pub mod explorer;
 pub mod gateway;
+pub mod invitation_page;
 pub mod invitations;
 pub mod meta;
 pub mod orgs;
@@ -127,12 +129,15 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
         .routes(routes!(invitations::list))
         .routes(routes!(invitations::remove))
         .routes(routes!(invitations::accept))
+        .routes(routes!(invitation_page::show, invitation_page::answer))
         .routes(routes!(access_requests::list, access_requests::create))
         .routes(routes!(access_requests::show))
         .routes(routes!(access_requests::approve))
         .routes(routes!(access_requests::deny))
         .routes(routes!(access_requests::end))
         .routes(routes!(can_i::can_i))
+        .routes(routes!(explorer::who_can))
+        .routes(routes!(explorer::what_can))
         .routes(routes!(audit::list))
         .routes(routes!(audit::timeline))
         .routes(routes!(audit::keys))

@@ -11,6 +11,9 @@ use super::{Action, CompiledRole, PolicySet, Source, open};
 /// The one user, and the one group, of clusters of mode `shared`.
 pub const SHARED: &str = "flotilla:shared";
 
+/// Groups of grants begin with it.
+const GRANT: &str = "flotilla:grant:";
+
 /// Groups of the tiers begin with it.
 const TIER: &str = "flotilla:tier:";
 
@@ -21,6 +24,18 @@ pub struct Arrival {
     pub user: String,
     /// Groups, sorted, without repetitions; none begins with `system:`.
     pub groups: Vec<String>,
+}
+
+/// The group of a grant, by the name of the request that was granted.
+#[must_use]
+pub fn grant_group(request: &str) -> String {
+    format!("{GRANT}{request}")
+}
+
+/// Whether it is the group of a grant, so that who has it now may not have it for long.
+#[must_use]
+pub fn is_of_a_grant(group: &str) -> bool {
+    group.starts_with(GRANT)
 }
 
 impl PolicySet {

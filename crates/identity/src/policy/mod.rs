@@ -114,7 +114,7 @@ use flotilla_types::org::Mode;
 use flotilla_types::policy::{ClusterRule, Record, Role};
 use flotilla_types::time::now_ms;
 
-pub use arrival::{Arrival, SHARED};
+pub use arrival::{Arrival, SHARED, grant_group, is_of_a_grant};
 pub use builtin::{TIERS, built_in_roles, tier_role};
 pub use compile::{PolicyError, compile};
 pub use delegate::units;

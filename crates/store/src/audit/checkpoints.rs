@@ -9,7 +9,7 @@ use flotilla_types::time::Timestamp;
 use crate::Store;
 use crate::db::on_db;
 use crate::error::StoreError;
-use crate::seal::Place;
+use crate::sealed::{AUDIT_KEY, Place};
 
 /// Rows that retention removes in one transaction: writers wait meanwhile.
 const PORTION: i64 = 2_000;
@@ -72,7 +72,7 @@ fn kind_word(kind: CheckpointKind) -> &'static str {
 }
 
 fn place(kid: &str) -> Place<'_> {
-    Place { table: "audit_keys", column: "public_key", row: kid }
+    AUDIT_KEY.at(kid)
 }
 
 impl Store {

@@ -25,7 +25,7 @@ fn signer(ring: &KeyRing) -> impl Fn(&Checkpoint) -> Option<Signed> + Sync {
 }
 
 /// A log of `acts` acts, two rows each, signed after every second act.
-async fn signed_log(bed: &Bed, acts: usize) -> (Store, KeyRing) {
+pub(crate) async fn signed_log(bed: &Bed, acts: usize) -> (Store, KeyRing) {
     let (store, ring) = (bed.store().await, ring());
     for act in 0..acts {
         let log = start(&store).await;

@@ -14,7 +14,7 @@ on_both_engines!(
     old_ones_are_forgotten,
 );
 
-fn new(user: UserId, pod: &str) -> NewRecording {
+pub(crate) fn new(user: UserId, pod: &str) -> NewRecording {
     NewRecording {
         kind: RecordingKind::Exec,
         user,
@@ -27,7 +27,7 @@ fn new(user: UserId, pod: &str) -> NewRecording {
     }
 }
 
-async fn write(store: &Store, id: RecordingId, chunks: &[&str]) -> [u8; 32] {
+pub(crate) async fn write(store: &Store, id: RecordingId, chunks: &[&str]) -> [u8; 32] {
     let mut hash = RecordingEnd::NO_HASH;
     for (number, text) in (0..).zip(chunks) {
         let progress = Progress {
@@ -43,7 +43,7 @@ async fn write(store: &Store, id: RecordingId, chunks: &[&str]) -> [u8; 32] {
     hash
 }
 
-fn end(chunks: i64, hash: [u8; 32]) -> RecordingEnd {
+pub(crate) fn end(chunks: i64, hash: [u8; 32]) -> RecordingEnd {
     RecordingEnd {
         state: RecordingState::Complete,
         reason: String::new(),
@@ -54,7 +54,7 @@ fn end(chunks: i64, hash: [u8; 32]) -> RecordingEnd {
     }
 }
 
-async fn read(store: &Store, id: RecordingId) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn read(store: &Store, id: RecordingId) -> Result<Vec<String>, StoreError> {
     let (mut reader, mut texts) = (ChunkReader::new(id), Vec::new());
     while let Some(chunk) = reader.next(store).await? {
         texts.push(String::from_utf8(chunk.to_vec()).unwrap());

@@ -12,7 +12,7 @@ use crate::users::new_user;
 const NOW: i64 = 1_800_000_000_000;
 const SOON: i64 = NOW + 30_000;
 
-fn state() -> OauthState {
+pub(crate) fn state() -> OauthState {
     OauthState {
         browser: "b".into(),
         provider: "oidc".into(),
@@ -48,7 +48,7 @@ async fn user(store: &Store) -> UserId {
     store.create_user(new_user("a@x", &[])).await.unwrap().id
 }
 
-async fn signed_in(store: &Store, sid: &str, groups: &[&str]) -> (UserId, ProviderSessionId, SessionId) {
+pub(crate) async fn signed_in(store: &Store, sid: &str, groups: &[&str]) -> (UserId, ProviderSessionId, SessionId) {
     let user = match store.user_of_identity("https://idp", "s-1").await.unwrap() {
         Some(user) => user,
         None => user(store).await,
