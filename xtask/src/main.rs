@@ -7,9 +7,11 @@
 mod bench;
 mod classify;
 mod codegen;
+mod stage;
 mod test;
 mod tidy;
 mod up;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +39,10 @@ enum Task {
     /// Measures, in one run, against peers.
     #[command(after_help = "Example: cargo xtask bench gateway\nExample: cargo xtask bench gateway --json")]
     Bench(bench::Options),
-    /// Writes generated files (gRPC code, OpenAPI document), or checks that they are up to date.
+    /// Builds the console (`web/`), which hubs built afterwards serve. Needs Node 20 or later.
+    #[command(after_help = "Example: cargo xtask web\nExample: cargo xtask web --screenshots")]
+    Web(web::Options),
+    /// Writes generated files (gRPC code, OpenAPI document, the console's API types), or checks that they are up to date.
     Codegen {
         /// Write nothing; fail if anything is stale.
         #[arg(long)]
@@ -56,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Task::Down => up::down(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Web(options) => web::run(&options),
         Task::Codegen { check } => codegen::run(check),
         Task::Tidy => tidy::run(),
         Task::Classify => classify::run(),
@@ -73,7 +79,7 @@ pub(crate) fn built(release: bool) -> PathBuf {
 }
 
 /// cargo's target folder: the one that this program was built into.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let own = std::env::current_exe().ok();
     own.as_deref().and_then(Path::parent).and_then(Path::parent).map_or_else(|| root().join("target"), Path::to_owned)
 }
