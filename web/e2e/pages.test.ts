@@ -22,7 +22,7 @@ describe.each(['ADMIN', 'RESTRICTED', 'STRANGER'] as const)('every page, as %s',
       for (const path of [...PAGES, ...(recording ? [`/govern/recordings/${recording}`] : [])]) {
         await open(page, path);
         for (const violation of await axe(page)) found.push(`${path} ${violation}`);
-        const denied = await page.getByText('Not yours to see').count();
+        const denied = await page.getByRole('heading', { name: 'Not yours to see' }).count();
         const administrators = ADMINISTRATORS.some((one) => path.startsWith(one));
         expect(denied > 0, `${path} as ${who}`).toBe(who !== 'ADMIN' && administrators);
       }

@@ -35,7 +35,7 @@ describe('the console', () => {
     const answer = await http.get(script);
     expect(answer.headers()['cache-control']).toBe('public, max-age=31536000, immutable');
     expect(answer.headers()['content-type']).toBe('text/javascript; charset=utf-8');
-    expect(html).not.toMatch(/<style|style=|<script(?![^>]*src=)|on\w+=/);
+    expect(html).not.toMatch(/<style|style=|<script(?![^>]*src=)|\son\w+=/);
   });
 
   it('carries the policy of pages', async () => {

@@ -31,11 +31,20 @@ export function Loading({ rows = 6 }: { rows?: number }) {
   );
 }
 
-export function Empty({ title, children, action }: { title: string; children?: ReactNode; action?: ReactNode }) {
+interface EmptyProps {
+  title: string;
+  children?: ReactNode;
+  action?: ReactNode;
+  /** It is all there is on the page, so its title is the page's. */
+  whole?: boolean;
+}
+
+export function Empty({ title, children, action, whole }: EmptyProps) {
+  const Title = whole ? 'h1' : 'h2';
   return (
     <div className="mx-auto grid max-w-[520px] justify-items-center gap-2 px-4 py-14 text-center">
-      <h2 className="m-0 text-[15px] font-[650]">{title}</h2>
-      {children && <div className="text-ink-2">{children}</div>}
+      <Title className="m-0 text-[15px] font-[650]">{title}</Title>
+      {children && <div className="text-ink-2 [overflow-wrap:anywhere]">{children}</div>}
       {action && <div className="mt-2 flex flex-wrap justify-center gap-2">{action}</div>}
     </div>
   );
@@ -82,7 +91,7 @@ export function sentence(text: string): string {
 }
 
 /** A page that could not be loaded. */
-export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
+export function Failure({ error, retry, whole }: { error: unknown; retry?: () => void; whole?: boolean }) {
   const status = error instanceof HubError ? error.status : -1;
   const detail = error instanceof Error ? sentence(error.message) : String(error);
   const id = error instanceof HubError ? error.requestId : '';
@@ -94,7 +103,7 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   );
   return (
     <div role="alert">
-      <Empty title={t.errors.titles[kind]} action={action}>
+      <Empty whole={whole} title={t.errors.titles[kind]} action={action}>
         <p>{detail}</p>
         {kind === 'denied' && <p className="mt-2">{t.errors.deniedHelp}</p>}
         {kind === 'broken' && id && (
@@ -114,17 +123,24 @@ interface Asked<T> {
   refetch: () => unknown;
 }
 
-/** What was asked for, once it is there; until then, or instead, why not. */
-export function Loaded<T>({
-  query,
-  children,
-  rows,
-}: {
+interface LoadedProps<T> {
   query: Asked<T>;
   children: (data: T) => ReactNode;
-  rows?: number;
-}) {
+  /** In a panel of the page: what goes wrong takes a line, not the page. */
+  inPanel?: boolean;
+  whole?: boolean;
+}
+
+/** What was asked for, once it is there; until then, or instead, why not. */
+export function Loaded<T>({ query, children, inPanel, whole }: LoadedProps<T>) {
   if (query.data !== undefined) return children(query.data);
-  if (query.error) return <Failure error={query.error} retry={() => void query.refetch()} />;
-  return <Loading rows={rows} />;
+  if (query.error && inPanel) {
+    return (
+      <p className="m-0 px-3 py-3 text-ink-2">
+        {sentence(query.error instanceof Error ? query.error.message : String(query.error))}
+      </p>
+    );
+  }
+  if (query.error) return <Failure whole={whole} error={query.error} retry={() => void query.refetch()} />;
+  return <Loading rows={inPanel ? 2 : undefined} />;
 }

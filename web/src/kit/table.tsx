@@ -2,6 +2,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual';
 import type { ReactNode } from 'react';
 import { useLayoutEffect, useMemo, useRef, useState } from 'react';
+import { t } from '@/text';
 import { cx } from './class';
 
 export interface Column<Row> {
@@ -116,7 +117,7 @@ export function Table<Row>({ label, rows, id, columns, selected, onOpen, sort: g
                       </span>
                     </button>
                   ) : (
-                    column.head
+                    column.head || <span className="sr-only">{t.common.actions}</span>
                   )}
                 </th>
               );

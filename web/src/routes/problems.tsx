@@ -10,6 +10,7 @@ export function NoPage() {
   useTitle(t.errors.titles.missing);
   return (
     <Empty
+      whole
       title={t.errors.titles.missing}
       action={
         <Link to="/fleet" className={buttonClass('primary')}>
@@ -25,10 +26,11 @@ export function NoPage() {
 export function Crashed({ error }: { error: unknown }) {
   useTitle(t.errors.crashed);
   const reload = () => location.reload();
-  if (error instanceof HubError) return <Failure error={error} retry={reload} />;
+  if (error instanceof HubError) return <Failure whole error={error} retry={reload} />;
   return (
     <div role="alert">
       <Empty
+        whole
         title={t.errors.crashed}
         action={
           <Button look="primary" onClick={reload}>

@@ -43,10 +43,8 @@ export function ScopeChip() {
     'flex w-full items-center gap-2 rounded-ctl px-2 py-1.5 text-left hover:bg-accent-soft focus-visible:bg-accent-soft';
   return (
     <Popover.Root open={open} onOpenChange={setOpen}>
-      <Popover.Trigger
-        aria-label={`${t.frame.scope.label}: ${scope ?? t.frame.scope.all(clusters.length)}`}
-        className="inline-flex h-[28px] flex-none items-center gap-1.5 rounded-ctl border border-line bg-surface px-[9px] whitespace-nowrap hover:bg-bg max-wide:h-9"
-      >
+      <Popover.Trigger className="inline-flex h-[28px] flex-none items-center gap-1.5 rounded-ctl border border-line bg-surface px-[9px] whitespace-nowrap hover:bg-bg max-wide:h-9">
+        <span className="sr-only">{t.frame.scope.label}: </span>
         {scope && !scope.includes('*') ? (
           <Flag name={scope} />
         ) : (

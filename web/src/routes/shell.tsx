@@ -31,21 +31,25 @@ export function Shell() {
       >
         {t.frame.skip}
       </a>
-      <Link to="/fleet" className="frame-brand">
-        <Brand />
-      </Link>
-      <header className="frame-scope">
-        <ScopeChip />
-        <button
-          type="button"
-          onClick={palette}
-          className="flex h-7 min-w-0 flex-1 items-center gap-2 rounded-ctl border border-line bg-bg px-2.5 text-left text-ink-2 max-wide:h-9"
-        >
-          <span className="truncate">{t.frame.search}</span>
-          <kbd className="ml-auto rounded border border-line px-1.5 text-[11px] text-ink-3 max-wide:hidden">Ctrl+K</kbd>
-        </button>
-        <DeveloperMark />
-        <Account onKeys={help} />
+      <header className="contents">
+        <Link to="/fleet" className="frame-brand">
+          <Brand />
+        </Link>
+        <div className="frame-scope">
+          <ScopeChip />
+          <button
+            type="button"
+            onClick={palette}
+            className="flex h-7 min-w-0 flex-1 items-center gap-2 rounded-ctl border border-line bg-bg px-2.5 text-left text-ink-2 max-wide:h-9"
+          >
+            <span className="truncate">{t.frame.search}</span>
+            <kbd className="ml-auto rounded border border-line px-1.5 text-[11px] text-ink-3 max-wide:hidden">
+              Ctrl+K
+            </kbd>
+          </button>
+          <DeveloperMark />
+          <Account onKeys={help} />
+        </div>
       </header>
       <Rail onMore={() => setOpen('pages')} />
       <main id="main" tabIndex={-1} className="frame-main outline-none">
@@ -157,9 +161,9 @@ function Account({ onKeys }: { onKeys: () => void }) {
         trigger={
           <button
             type="button"
-            aria-label={`${t.frame.account}: ${me.email}`}
             className="inline-flex h-7 max-w-[260px] min-w-0 flex-none items-center gap-1.5 rounded-ctl border border-line bg-surface px-[9px] hover:bg-bg max-wide:h-9 max-wide:max-w-11"
           >
+            <span className="sr-only">{t.frame.account}: </span>
             <span className="truncate max-wide:hidden">{me.email}</span>
             {me.administrator && <span className="text-ink-3 max-wide:hidden">{t.frame.administrator}</span>}
             <span aria-hidden="true" className="hidden font-semibold uppercase max-wide:inline">

@@ -12,6 +12,7 @@ export const common = {
   copyFailed: 'The browser does not let this page copy. Select the text and copy it yourself.',
   typeIt: (name: string) => `Type ${name} to confirm`,
   remove: 'Remove',
+  actions: 'Actions',
   more: 'More',
   loadMore: 'Show more',
   none: 'none',

@@ -214,7 +214,7 @@ mod tests {
         // Two different answers that were once both called TokenResponse.
         let shapes = &document["components"]["schemas"];
         assert!(shapes["EnrolmentToken"]["properties"]["manifest"].is_object());
-        assert!(shapes["TokenResponse"]["properties"]["access_token"].is_object());
+        assert!(shapes["TokenResponse"]["properties"]["refresh_token"].is_object());
         assert_eq!(shapes["OrgRole"]["enum"][0], "org_member", "words as they are sent, not as they are called here");
     }
 }

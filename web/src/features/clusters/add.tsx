@@ -38,7 +38,7 @@ export function AddClusterPage() {
   return (
     <Page title={t.setup.title}>
       <div className="grid max-w-[980px] grid-cols-[280px_minmax(0,1fr)] items-start gap-3.5 max-wide:grid-cols-1">
-        <fieldset className="grid gap-1.5">
+        <fieldset className="grid gap-1.5 max-wide:grid-cols-2">
           <legend className="mb-1.5 font-semibold">{t.setup.how}</legend>
           {WAYS.map((one) => (
             <label
@@ -54,7 +54,7 @@ export function AddClusterPage() {
               />
               <span>
                 <b className="font-semibold">{t.setup.ways[one][0]}</b>
-                <span className="block text-[12px] text-ink-2">{t.setup.ways[one][1]}</span>
+                <span className="block text-[12px] text-ink-2 max-wide:hidden">{t.setup.ways[one][1]}</span>
               </span>
             </label>
           ))}

@@ -33,7 +33,7 @@ export function ClusterPage() {
   const query = useQuery(clusterOf(name));
   useTitle(name);
   if (query.data) return <Detail cluster={query.data} />;
-  if (query.error) return <Failure error={query.error} retry={() => void query.refetch()} />;
+  if (query.error) return <Failure whole error={query.error} retry={() => void query.refetch()} />;
   return <Loading />;
 }
 

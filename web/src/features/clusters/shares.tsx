@@ -34,7 +34,7 @@ export function Shares({ cluster }: { cluster: string }) {
       {denied ? (
         <p className="m-0 px-3 py-3 text-ink-2">{words.sharesDenied}</p>
       ) : (
-        <Loaded query={query} rows={2}>
+        <Loaded query={query} inPanel>
           {(shares) =>
             shares.length === 0 ? (
               <p className="m-0 px-3 py-3 text-ink-2">{words.notShared}</p>

@@ -55,7 +55,7 @@ export function Members<Role extends string>({ query, roles, denied, put, remove
         </>
       }
     >
-      <Loaded query={members} rows={3}>
+      <Loaded query={members} inPanel>
         {(list) =>
           list.length === 0 ? (
             <p className="m-0 px-3 py-3 text-ink-2">{words.noMembers}</p>

@@ -26,9 +26,9 @@ export function OrgPage() {
   const { org: name } = route.useParams();
   const query = useQuery(orgList);
   const org = query.data?.find((one) => one.name === name);
-  if (query.error) return <Failure error={query.error} retry={() => void query.refetch()} />;
+  if (query.error) return <Failure whole error={query.error} retry={() => void query.refetch()} />;
   if (query.isPending) return <Loading />;
-  if (!org) return <Failure error={new HubError(404, 'not_found', words.none)} />;
+  if (!org) return <Failure whole error={new HubError(404, 'not_found', words.none)} />;
   return <Org org={org} />;
 }
 
@@ -120,7 +120,7 @@ function Teams({ org, denied }: { org: OrgView; denied: string | undefined }) {
         </Button>
       }
     >
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(all) => {
           const teams = all.filter((team) => team.org === org.id);
           return teams.length === 0 ? (
@@ -175,7 +175,7 @@ function Invitations({ org }: { org: OrgView }) {
   const query = useQuery(orgInvitations(org.id));
   return (
     <Panel title={words.invitations}>
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(list) =>
           list.length === 0 ? (
             <p className="m-0 px-3 py-3 text-ink-2">{words.noInvitations}</p>
@@ -226,7 +226,7 @@ function Clusters({ org, denied }: { org: OrgView; denied: string | undefined })
   const nameOf = (id: string | null | undefined) => teams.find((team: TeamView) => team.id === id)?.name;
   return (
     <Panel title={words.clusters} className="col-span-full">
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(list) =>
           list.length === 0 ? (
             <p className="m-0 px-3 py-3 text-ink-2">{words.noClusters}</p>

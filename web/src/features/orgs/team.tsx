@@ -26,11 +26,11 @@ export function TeamPage() {
   const orgs = useQuery(orgList);
   const teams = useQuery(teamList);
   const error = orgs.error ?? teams.error;
-  if (error) return <Failure error={error} />;
+  if (error) return <Failure whole error={error} />;
   if (!orgs.data || !teams.data) return <Loading />;
   const org = orgs.data.find((one) => one.name === orgName);
   const team = teams.data.find((one) => one.name === name && one.org === org?.id);
-  if (!org || !team) return <Failure error={new HubError(404, 'not_found', words.noTeams)} />;
+  if (!org || !team) return <Failure whole error={new HubError(404, 'not_found', words.noTeams)} />;
   return <Team org={org} team={team} />;
 }
 
@@ -198,7 +198,7 @@ function Clusters({ org, team, denied }: { org: OrgView; team: TeamView; denied:
         </Button>
       }
     >
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(list) => {
           const own = list.filter((cluster) => cluster.team === team.id || cluster.shared_to.includes(team.id));
           return own.length === 0 ? (

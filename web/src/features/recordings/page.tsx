@@ -28,7 +28,11 @@ const words = t.recordings;
 export function RecordingPage() {
   const { id } = route.useParams();
   const query = useQuery(recordingOf(id));
-  return <Loaded query={query}>{(recording) => <Recording recording={recording} />}</Loaded>;
+  return (
+    <Loaded whole query={query}>
+      {(recording) => <Recording recording={recording} />}
+    </Loaded>
+  );
 }
 
 function Recording({ recording }: { recording: RecordingView }) {

@@ -109,7 +109,7 @@ function Mine() {
       aside={<Button onClick={() => setEverywhere(true)}>{words.endAll}</Button>}
       className="overflow-hidden"
     >
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(sessions) => <Table label={words.mine} rows={sessions} id={(row) => row.id} columns={columns} />}
       </Loaded>
       <Confirm
@@ -209,7 +209,7 @@ function Streams() {
       {denied ? (
         <p className="m-0 px-3 py-3 text-ink-2">{words.streamsDenied}</p>
       ) : (
-        <Loaded query={query} rows={2}>
+        <Loaded query={query} inPanel>
           {(all) => {
             const shown = all.filter((stream) => fits(scope, stream.cluster));
             return shown.length === 0 ? (

@@ -44,7 +44,7 @@ export function SignInPage() {
     if (known.data && !must) go();
   }, [known.data]);
   if (must) return <ChangePassword typed={must} onDone={go} />;
-  if (config.error) return <Failure error={config.error} retry={() => void config.refetch()} />;
+  if (config.error) return <Failure whole error={config.error} retry={() => void config.refetch()} />;
   const ways = config.data?.providers ?? [];
   const to = (url: string) => `${url}${url.includes('?') ? '&' : '?'}return_to=${encodeURIComponent(target)}`;
   return (

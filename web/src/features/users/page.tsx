@@ -291,7 +291,7 @@ function SignedIn({ user }: { user: string }) {
   return (
     <section>
       <h3 className="mt-1 mb-1.5 text-[12px] font-semibold text-ink-2">{words.sessions}</h3>
-      <Loaded query={query} rows={2}>
+      <Loaded query={query} inPanel>
         {(sessions) =>
           sessions.length === 0 ? (
             <p className="m-0 text-ink-2">{words.noSessions}</p>
