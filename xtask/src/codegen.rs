@@ -12,7 +12,11 @@ use crate::root;
 /// Writes or compares every generated file.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let mut stale = Vec::new();
-    for (path, content) in [("crates/hub/src/grpc/proto.rs", grpc()?), ("openapi/hub.json", openapi()?)] {
+    let document = openapi()?;
+    let types = crate::web::api_types(&document)?;
+    let mut files = vec![("crates/hub/src/grpc/proto.rs", grpc()?), ("openapi/hub.json", document)];
+    files.extend(types.map(|types| ("web/src/api/hub.d.ts", types)));
+    for (path, content) in files {
         if place(path, &content, check)? {
             stale.push(path);
         }

@@ -9,10 +9,12 @@ mod classify;
 mod codegen;
 mod coverage;
 mod fuzz;
+mod stage;
 mod test;
 mod tidy;
 mod tool;
 mod up;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,7 +42,10 @@ enum Task {
     /// Measures, in one run, against peers.
     #[command(after_help = "Example: cargo xtask bench gateway\nExample: cargo xtask bench gateway --json")]
     Bench(bench::Options),
-    /// Writes generated files (gRPC code, OpenAPI document), or checks that they are up to date.
+    /// Builds the console (`web/`), which hubs built afterwards serve. Needs Node 20 or later.
+    #[command(after_help = "Example: cargo xtask web\nExample: cargo xtask web --screenshots")]
+    Web(web::Options),
+    /// Writes generated files (gRPC code, OpenAPI document, the console's API types), or checks that they are up to date.
     Codegen {
         /// Write nothing; fail if anything is stale.
         #[arg(long)]
@@ -67,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Task::Down => up::down(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Web(options) => web::run(&options),
         Task::Codegen { check } => codegen::run(check),
         Task::Coverage(options) => coverage::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
@@ -86,7 +92,7 @@ pub(crate) fn built(release: bool) -> PathBuf {
 }
 
 /// cargo's target folder: the one that this program was built into.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let own = std::env::current_exe().ok();
     own.as_deref().and_then(Path::parent).and_then(Path::parent).map_or_else(|| root().join("target"), Path::to_owned)
 }

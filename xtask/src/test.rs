@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::{build_programs, cargo, codegen, succeed, tidy};
+use crate::{build_programs, cargo, codegen, stage, succeed, tidy, web};
 
 /// Which suites to run.
 #[derive(clap::Args)]
@@ -35,6 +35,8 @@ enum Suite {
     Endpoints,
     /// CONTRACT.md, row by row.
     Contract,
+    /// The console: lints, types, unit tests, the limit on its size; then a real browser against a real hub.
+    Web,
     /// Unmodified kubectl through hub and agent on a real node.
     E2e,
 }
@@ -98,7 +100,13 @@ fn prepare(wanted: &[Suite]) -> anyhow::Result<()> {
     if needs(&[Suite::Store, Suite::Unit]) {
         install(&[("postgresql", "/usr/lib/postgresql"), ("redis-server", "/usr/bin/redis-server")])?;
     }
-    if needs(&[Suite::Testbed, Suite::E2e, Suite::Contract, Suite::Endpoints]) {
+    if needs(&[Suite::Web]) {
+        install(&[("chromium", "/usr/bin/chromium")])?;
+        web::build()?;
+    } else if needs(&[Suite::E2e, Suite::Contract, Suite::Endpoints]) {
+        web::build_if_possible()?;
+    }
+    if needs(&[Suite::Testbed, Suite::E2e, Suite::Contract, Suite::Endpoints, Suite::Web]) {
         if let Err(reason) = flotilla_testbed::install_prerequisites() {
             println!("the real node cannot be had here, its tests will be skipped: {reason:#}");
         }
@@ -143,8 +151,22 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
         Suite::Testbed => cargo_test(&["--package", "flotilla-testbed"], tally),
         Suite::Endpoints => cargo_test(&["--package", "flotilla-tests", "--test", "endpoints"], tally),
         Suite::Contract => cargo_test(&["--package", "flotilla-tests", "--test", "contract"], tally),
+        Suite::Web => console(tally),
         Suite::E2e => cargo_test(&["--package", "flotilla-e2e"], tally),
     }
+}
+
+/// The console's own checks, then the browser tests.
+fn console(tally: &mut Tally) -> anyhow::Result<()> {
+    for (name, outcome) in [("console", web::check as fn() -> anyhow::Result<()>), ("browser", stage::test)] {
+        if let Err(error) = outcome() {
+            tally.failed += 1;
+            tally.names.push(name.to_owned());
+            return Err(error);
+        }
+        tally.passed += 1;
+    }
+    Ok(())
 }
 
 fn lint(tally: &mut Tally) -> anyhow::Result<()> {

@@ -74,6 +74,8 @@ pub(crate) fn up(options: &Options) -> Result<()> {
         println!("already up (process {pid}); stop it with: cargo xtask down\n");
         return explain(&ready, options);
     }
+    step("building the console");
+    crate::web::build_if_possible()?;
     step("building the hub, the agent and the command line");
     build_programs(options.release)?;
     if options.kubeconfig.is_none() {

@@ -143,6 +143,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let server = server_certificate(&hub)?;
     let people_tls = hub.config.tls.enabled.then(|| tls(&server, None, &[b"h2", b"http/1.1"])).transpose()?;
     tracing::info!(people = %people.local_addr()?, agents = %agents.local_addr()?, metrics = %metrics.local_addr()?, "hub is ready");
+    if !routes::console::is_there() {
+        tracing::warn!("this hub was built without its console; build it with: cargo xtask web");
+    }
 
     let cores = Arc::new(Cores::start()?);
     let workers = [

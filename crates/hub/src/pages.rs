@@ -1,5 +1,5 @@
-//! The few pages that the hub draws itself, until the console does: sign-in, approval of a device or a command line,
-//! messages. Plain HTML and one style sheet; no script.
+//! The few pages that the hub draws itself: approval of a device or a command line, messages, and sign-in where the
+//! console is not part of the build. Plain HTML and one style sheet; no script.
 //!
 //! Must not know: who may do what.
 

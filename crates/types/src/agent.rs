@@ -45,6 +45,7 @@ pub struct TokenRequest {
 
 /// Answer to [`TokenRequest`].
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = EnrolmentToken)]
 pub struct TokenResponse {
     /// The token, shown once: `fla1.<secret>.<SHA-256 of the hub CA's DER, base64url>`.
     pub token: String,

@@ -16,7 +16,7 @@ pub const DEFAULT_ORG: &str = "default";
 pub const DEFAULT_ORG_ID: OrgId = OrgId(uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001));
 
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         pub enum $name {

@@ -186,7 +186,7 @@ fn is_noise(key: &str) -> bool {
 fn names_credential(name: &str, of_people: bool) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     let has = |word: &&str| plain.contains(*word);
-    WORDS.iter().any(|word| has(&word)) || (of_people && WORDS_OF_PEOPLE.iter().any(|word| has(&word)))
+    WORDS.iter().any(&has) || (of_people && WORDS_OF_PEOPLE.iter().any(has))
 }
 
 /// Whether a text looks like a credential, or holds one.

@@ -13,6 +13,7 @@ pub mod can_i;
 pub mod cluster_care;
 pub mod cluster_shares;
 pub mod clusters;
+pub mod console;
 pub mod device;
 pub mod explorer;
 pub mod gateway;
@@ -162,10 +163,7 @@ fn documented() -> OpenApiRouter<Arc<Hub>> {
 /// The router of the people's listener.
 pub fn router(hub: Arc<Hub>) -> Router {
     let (router, _) = documented().split_for_parts();
-    router
-        .fallback(|| async { ApiError::not_found("there is no such path; the API is described at /api/openapi.json") })
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(hub)
+    router.fallback(console::serve).method_not_allowed_fallback(method_not_allowed).with_state(hub)
 }
 
 /// The OpenAPI document.
@@ -173,13 +171,29 @@ pub fn router(hub: Arc<Hub>) -> Router {
 pub fn openapi_document() -> utoipa::openapi::OpenApi {
     let mut document = documented().split_for_parts().1;
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
+        let operations = [
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("delete", &mut item.delete),
+            ("patch", &mut item.patch),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            operation.operation_id = Some(operation_id(method, path));
             let stability = stability(path, operation.tags.as_deref().unwrap_or_default());
             operation.extensions.get_or_insert_default().insert("x-stability".to_owned(), stability.into());
         }
     }
     document
+}
+
+/// An operation's name, of its method and path (`get_clusters_id_share`). The functions' own names would repeat, and
+/// generators of clients rely on it that they do not (OpenAPI 3.1, Operation Object).
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.strip_prefix("/api").unwrap_or(path);
+    let words = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// How far clients may rely on an operation: `stable` ones change only with a new major version, `beta` ones with a
@@ -202,4 +216,27 @@ async fn method_not_allowed() -> ApiError {
         flotilla_types::problem::Code::MethodNotAllowed,
         "this path does not take this method; the API is described at /api/openapi.json",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_operations_and_no_two_shapes_share_a_name() {
+        let document = serde_json::to_value(super::openapi_document()).unwrap();
+        let mut seen = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(seen.insert(id.to_owned()), "{method} {path} is called {id}, as another one is");
+            }
+        }
+        assert!(seen.len() > 80, "{}", seen.len());
+        // Two different answers that were once both called TokenResponse.
+        let shapes = &document["components"]["schemas"];
+        assert!(shapes["EnrolmentToken"]["properties"]["manifest"].is_object());
+        assert!(shapes["TokenResponse"]["properties"]["refresh_token"].is_object());
+        assert_eq!(shapes["OrgRole"]["enum"][0], "org_member", "words as they are sent, not as they are called here");
+    }
 }

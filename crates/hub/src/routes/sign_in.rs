@@ -36,7 +36,7 @@ use crate::trail::Entry;
 /// Life of a hand-over code.
 pub(super) const CODE_LIFE_MS: i64 = 30_000;
 
-/// Where somebody goes who said nothing else. The console will be there.
+/// Where somebody goes who said nothing else: the console's first page.
 const HOME: &str = "/";
 
 type Page = Result<Response, PageError>;
@@ -97,13 +97,17 @@ pub async fn config(State(hub): State<Arc<Hub>>) -> axum::Json<SignInConfig> {
     axum::Json(SignInConfig { providers: hub.ways.iter().map(way).collect(), password: true, developer })
 }
 
-/// The sign-in page.
+/// The sign-in page: the console's, where this hub has it, else a form without scripts.
 #[utoipa::path(get, path = "/login", tag = "auth", params(Target), responses((status = 200, body = String, content_type = "text/html")))]
 pub async fn page(
     State(hub): State<Arc<Hub>>,
     Query(target): Query<Target>,
     caller: Result<Caller, ApiError>,
+    headers: HeaderMap,
 ) -> Response {
+    if let Some(console) = super::console::page(&headers) {
+        return console;
+    }
     match (caller, &target.return_to) {
         (Ok(caller), None) => pages::signed_in(caller.principal.email()),
         _ => offer(&hub, StatusCode::OK, target.path(), None),

@@ -218,7 +218,7 @@ pub async fn share(
     caller: Caller,
     Path((id, cluster)): Path<(TeamId, String)>,
 ) -> Answer<impl IntoResponse> {
-    set_shared(&hub, &caller, id, &cluster, true).await
+    Box::pin(set_shared(&hub, &caller, id, &cluster, true)).await
 }
 
 /// Shares a cluster to a team no longer.
@@ -230,7 +230,7 @@ pub async fn unshare(
     caller: Caller,
     Path((id, cluster)): Path<(TeamId, String)>,
 ) -> Answer<impl IntoResponse> {
-    set_shared(&hub, &caller, id, &cluster, false).await
+    Box::pin(set_shared(&hub, &caller, id, &cluster, false)).await
 }
 
 async fn set_shared(hub: &Hub, caller: &Caller, id: TeamId, cluster: &str, shared: bool) -> Answer<StatusCode> {
