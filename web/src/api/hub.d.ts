@@ -540,6 +540,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/explorer/what-can": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What somebody can do in a cluster: the rules of the hub's policy that reach it, and those of the cluster's own RBAC
+         *     that are bound to the user and groups as which he arrives.
+         */
+        get: operations["get_explorer_what_can"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/explorer/who-can": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who can do something in a cluster: people by the hub's policy, and whoever the cluster's own RBAC names. */
+        get: operations["get_explorer_who_can"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is switched on in this hub. */
+        get: operations["get_features"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/invitations/{token}/accept": {
         parameters: {
             query?: never;
@@ -1535,6 +1589,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/invitations/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The page to which the link leads. */
+        get: operations["get_invitations_token"];
+        put?: never;
+        /** Takes the answer. */
+        post: operations["post_invitations_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/login": {
         parameters: {
             query?: never;
@@ -1845,6 +1917,7 @@ export interface components {
             bytes?: number;
             /** @description One line a person can read, for example `delete pods web-0 -n shop`. Never holds a secret. */
             command: string;
+            diff?: components["schemas"]["Diff"] | null;
             /**
              * Format: int64
              * @description Milliseconds from attempted to outcome.
@@ -1883,6 +1956,23 @@ export interface components {
             time: string;
             /** @description What: a word of the taxonomy, [`Verb`]. Text, because a later version may know more words. */
             verb: string;
+        };
+        /** @description A rule of the cluster's RBAC and the binding that gives it. */
+        BoundRule: {
+            /** @description The binding. */
+            binding: string;
+            /** @description API groups. */
+            groups: string[];
+            /** @description Names; empty for all. */
+            names: string[];
+            /** @description Where it holds; empty for everywhere. */
+            namespace: string;
+            /** @description Paths outside the resource API. */
+            paths: string[];
+            /** @description Resources. */
+            resources: string[];
+            /** @description Verbs. */
+            verbs: string[];
         };
         /** @description Rows in one stretch of time, by outcome. */
         Bucket: {
@@ -1935,6 +2025,15 @@ export interface components {
             by: string;
             /** @description The rule or binding that allows it, or why not. */
             reason: string;
+        };
+        /** @description One value that is another one now. */
+        Change: {
+            /** @description What it is now. */
+            after?: unknown;
+            /** @description What it was; left out when it was not there. [`REDACTED`] when it is not shown. */
+            before?: unknown;
+            /** @description Where it stands, for example `spec.template.spec.containers[app].image`. */
+            path: string;
         };
         /** @description One question, as `ResourceAttributes` of `k8s.io/api/authorization/v1`. */
         Check: {
@@ -2240,6 +2339,23 @@ export interface components {
             /** @description From [`DeviceAuthorization`]. */
             device_code: string;
         };
+        /**
+         * @description What a write changed in an object. Without changes and without a reason: nothing.
+         *
+         *     It holds no fractions (they are kept as text) and no `null`, so that reading and writing it gives the same bytes,
+         *     which the audit log hashes.
+         */
+        Diff: {
+            /** @description In the order of their paths, as many as there is room for. */
+            changes?: components["schemas"]["Change"][];
+            /**
+             * Format: int64
+             * @description How many more there are.
+             */
+            more?: number;
+            /** @description Why the object before and after could not be compared. Then there are no changes here. */
+            unknown?: string;
+        };
         /** @description A cluster of Amazon EKS. */
         EksAccess: {
             /** @description Its name there. */
@@ -2304,6 +2420,19 @@ export interface components {
             exit_code: number;
             /** @description Standard output and error as they came. Cut at 8 MiB, and then the last line says so. */
             output: string;
+        };
+        /** @description `GET /api/features`: what is switched on in this hub. */
+        Features: {
+            /** @description Whether reads have audit rows too. */
+            audit_reads: boolean;
+            /** @description Whether kubeconfigs that run programs on the hub are taken. */
+            exec_plugins: boolean;
+            /** @description Whether invitations go out by mail. */
+            mail: boolean;
+            /** @description Where sessions of browsers are kept: `database`, `postgres`, `redis` or `memory`. */
+            session_backend: string;
+            /** @description Ways to sign in: `password`, and `oidc`, `google`, `github`, `developer` where they are configured. */
+            sign_in: string[];
         };
         /** @description One thing that is wrong, and where. */
         Flaw: {
@@ -2562,6 +2691,17 @@ export interface components {
             /** @description The role. */
             role: string;
         };
+        /** @description Somebody whom the hub's policy allows something. */
+        PersonCan: {
+            /** @description The binding that does. */
+            binding?: string;
+            /** @description Whether the cluster's RBAC allows it too, as far as it could be read. */
+            cluster_allows?: boolean | null;
+            /** @description Who. */
+            email: string;
+            /** @description The rule of the policy. */
+            rule: string;
+        };
         /** @description `application/problem+json`. */
         Problem: {
             /** @description Stable code. */
@@ -2588,6 +2728,11 @@ export interface components {
             sign_in: string[];
             /** @description Version of the hub. */
             version: string;
+        };
+        /** @description A rule of the policy and the role that it is of. */
+        ReachingRule: components["schemas"]["ClusterRule"] & {
+            /** @description The role. */
+            role: string;
         };
         /**
          * @description Whether shells are recorded. Later ones are stricter.
@@ -2887,6 +3032,17 @@ export interface components {
             /** @description Whose. */
             user: string;
         };
+        /** @description Somebody whom a binding in the cluster allows something. */
+        SubjectCan: {
+            /** @description The binding: `ClusterRoleBinding/cluster-admin`, `RoleBinding/pay/devs`. */
+            binding: string;
+            /** @description `User`, `Group` or `ServiceAccount`. */
+            kind: string;
+            /** @description Name; `namespace/name` of a service account. */
+            name: string;
+            /** @description The role that it binds. */
+            role: string;
+        };
         /** @description What was acted on. Empty strings mean "none" (the core group, a cluster-scoped object, a list). */
         Target: {
             /**
@@ -3122,18 +3278,48 @@ export interface components {
              */
             to: number;
         };
+        /** @description Answer to [`WhatCanQuery`]. */
+        WhatCan: {
+            /** @description Rules of the cluster's RBAC. */
+            cluster: components["schemas"]["BoundRule"][];
+            /** @description Why the cluster's side cannot be answered, if it cannot. */
+            cluster_unanswered?: string;
+            /** @description The groups with which he arrives, those of grants too. */
+            groups: string[];
+            /** @description Rules of the hub's policy that reach the cluster. */
+            hub: components["schemas"]["ReachingRule"][];
+            /** @description Whose rights these are. */
+            subject: string;
+            /** @description The user name with which he arrives in the cluster. */
+            user: string;
+        };
         /** @description `GET /api/whoami`. */
         WhoAmI: {
             /** @description Whether the caller administers the hub. */
             administrator: boolean;
             /** @description Its name, which is also the user name in every cluster. */
             email: string;
+            /** @description Groups at the identity provider, in sessions that came from it. */
+            groups?: string[];
             /** @description The account. */
             id: components["schemas"]["UserId"];
             /** @description What the hub's policy allows; each cluster's own RBAC decides again. */
             permissions: components["schemas"]["Permission"][];
             /** @description Names of the roles held. */
             roles: string[];
+            /** @description The highest tier that a role held gives somewhere: `read`, `triage`, `write`, `maintain` or `admin`. */
+            tier?: string | null;
+        };
+        /** @description Answer to [`WhoCanQuery`]. */
+        WhoCan: {
+            /** @description Why the cluster's side cannot be answered, if it cannot. */
+            cluster_unanswered?: string;
+            /** @description People of the hub whom its policy allows it. */
+            people: components["schemas"]["PersonCan"][];
+            /** @description Why not all people are there, if they are not. */
+            people_incomplete?: string;
+            /** @description Users, groups and service accounts that the cluster's RBAC allows it. */
+            subjects: components["schemas"]["SubjectCan"][];
         };
     };
     responses: never;
@@ -3162,10 +3348,12 @@ export type ApiKeyView = components['schemas']['ApiKeyView'];
 export type AuditId = components['schemas']['AuditId'];
 export type AuditPage = components['schemas']['AuditPage'];
 export type AuditRow = components['schemas']['AuditRow'];
+export type BoundRule = components['schemas']['BoundRule'];
 export type Bucket = components['schemas']['Bucket'];
 export type CanI = components['schemas']['CanI'];
 export type CanIAnswer = components['schemas']['CanIAnswer'];
 export type CanIResult = components['schemas']['CanIResult'];
+export type Change = components['schemas']['Change'];
 export type Check = components['schemas']['Check'];
 export type ClusterCreate = components['schemas']['ClusterCreate'];
 export type ClusterId = components['schemas']['ClusterId'];
@@ -3181,12 +3369,14 @@ export type DecisionView = components['schemas']['DecisionView'];
 export type DeviceAuthorization = components['schemas']['DeviceAuthorization'];
 export type DeviceError = components['schemas']['DeviceError'];
 export type DeviceTokenRequest = components['schemas']['DeviceTokenRequest'];
+export type Diff = components['schemas']['Diff'];
 export type EksAccess = components['schemas']['EksAccess'];
 export type Enrolment = components['schemas']['Enrolment'];
 export type EnrolmentToken = components['schemas']['EnrolmentToken'];
 export type ExchangeRequest = components['schemas']['ExchangeRequest'];
 export type ExecRequest = components['schemas']['ExecRequest'];
 export type ExecResponse = components['schemas']['ExecResponse'];
+export type Features = components['schemas']['Features'];
 export type Flaw = components['schemas']['Flaw'];
 export type FlawKind = components['schemas']['FlawKind'];
 export type InvitationAccept = components['schemas']['InvitationAccept'];
@@ -3217,8 +3407,10 @@ export type OrgView = components['schemas']['OrgView'];
 export type Outcome = components['schemas']['Outcome'];
 export type PasswordRequest = components['schemas']['PasswordRequest'];
 export type Permission = components['schemas']['Permission'];
+export type PersonCan = components['schemas']['PersonCan'];
 export type Problem = components['schemas']['Problem'];
 export type PublicConfig = components['schemas']['PublicConfig'];
+export type ReachingRule = components['schemas']['ReachingRule'];
 export type Record = components['schemas']['Record'];
 export type RecordingId = components['schemas']['RecordingId'];
 export type RecordingKind = components['schemas']['RecordingKind'];
@@ -3247,6 +3439,7 @@ export type SignInWay = components['schemas']['SignInWay'];
 export type StreamId = components['schemas']['StreamId'];
 export type StreamList = components['schemas']['StreamList'];
 export type StreamView = components['schemas']['StreamView'];
+export type SubjectCan = components['schemas']['SubjectCan'];
 export type Target = components['schemas']['Target'];
 export type TeamBinding = components['schemas']['TeamBinding'];
 export type TeamCreate = components['schemas']['TeamCreate'];
@@ -3268,7 +3461,9 @@ export type UserId = components['schemas']['UserId'];
 export type UserList = components['schemas']['UserList'];
 export type UserView = components['schemas']['UserView'];
 export type Verification = components['schemas']['Verification'];
+export type WhatCan = components['schemas']['WhatCan'];
 export type WhoAmI = components['schemas']['WhoAmI'];
+export type WhoCan = components['schemas']['WhoCan'];
 export type $defs = Record<string, never>;
 export interface operations {
     get_well_known_jwks_json: {
@@ -4715,6 +4910,121 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PublicConfig"];
+                };
+            };
+        };
+    };
+    get_explorer_what_can: {
+        parameters: {
+            query?: {
+                /** @description Cluster, by name or id. */
+                cluster?: string;
+                /** @description Address of an account; the caller when left out. */
+                subject?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhatCan"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_explorer_who_can: {
+        parameters: {
+            query?: {
+                /** @description Cluster, by name or id. */
+                cluster?: string;
+                /** @description A verb of the API server. */
+                verb?: string;
+                /** @description Resource in the plural, with a subresource behind a slash; or a path such as `/metrics`. */
+                resource?: string;
+                /** @description API group; empty for the core group. */
+                group?: string;
+                /** @description Namespace; empty for cluster-scoped objects and all namespaces. */
+                namespace?: string;
+                /** @description Name of the object; empty for any. */
+                name?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoCan"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_features: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Features"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -7122,6 +7432,70 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+        };
+    };
+    get_invitations_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    post_invitations_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
         };
