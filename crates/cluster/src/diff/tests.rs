@@ -1,3 +1,5 @@
+//! What becomes of objects and their secrets in a diff.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
