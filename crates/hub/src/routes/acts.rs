@@ -84,6 +84,11 @@ pub const ACTS: &[(&str, &str, Trace)] = &[
     ("POST", "/api/access-requests/{id}/deny", Row(Verb::AccessDeny)),
     ("POST", "/api/access-requests/{id}/end", Row(Verb::AccessEnd)),
     ("DELETE", "/api/streams/{id}", Row(Verb::StreamTerminate)),
+    // Ways back from providers, which sign somebody in.
+    ("GET", "/auth/callback", Row(Verb::Login)),
+    ("GET", "/oauth2/callback", Row(Verb::Login)),
+    ("GET", "/auth/github/callback", Row(Verb::Login)),
+    ("GET", "/auth/oauth/{provider}/callback", Row(Verb::Login)),
     // Reads that reveal.
     ("GET", "/api/audit/export", Row(Verb::AuditExport)),
     ("GET", "/api/recordings/{id}/cast", Row(Verb::RecordingRead)),
