@@ -84,7 +84,7 @@ fn acme(world: &World) -> Acme {
     let key = ok(world, &token, "POST", "/api/api-keys", &json!({"name": "acme's", "scopes": ["*"]}));
     let sessions = ok(world, &token, "GET", "/api/sessions", &Value::Null);
     let share = json!({"subject": "owner@acme.example", "level": "viewer"});
-    world.as_admin("POST", "/api/clusters/acme-1/share", &share, 201);
+    world.as_admin("POST", "/api/clusters/acme-1/share", &share, 204);
     // The cluster is away, but the recording has begun.
     let exec = "/k8s/clusters/acme-1/api/v1/namespaces/a/pods/web/exec?command=sh&stdout=1";
     assert_eq!(self::ask(world, &token, "POST", exec, &Value::Null).status, 502);

@@ -79,6 +79,7 @@ pub const ACTS: &[(&str, &str, Trace)] = &[
     ("DELETE", "/api/teams/{id}/clusters/{cluster}", Row(Verb::ClusterUnshare)),
     ("POST", "/api/teams/{id}/invite", Row(Verb::Invite)),
     ("POST", "/api/invitations/{token}/accept", Row(Verb::InviteAccept)),
+    ("POST", "/invitations/{token}", Row(Verb::InviteAccept)),
     ("POST", "/api/access-requests", Row(Verb::AccessRequest)),
     ("POST", "/api/access-requests/{id}/approve", Row(Verb::AccessApprove)),
     ("POST", "/api/access-requests/{id}/deny", Row(Verb::AccessDeny)),
