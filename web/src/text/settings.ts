@@ -28,6 +28,7 @@ export const users = {
   self: 'That is you.',
   administrator: 'administers the hub',
   direct: 'Own roles',
+  derived: 'By teams and grants',
 };
 
 export const roles = {
