@@ -23,7 +23,7 @@ const words = t.users;
 
 /** Roles that somebody holds himself; the others follow from teams, groups and grants. */
 function own(roles: readonly string[]): string[] {
-  return roles.filter((role) => !/^(team|group|grant):/.test(role));
+  return roles.filter((role) => !/^(team:|group:|grant:|share\.)/.test(role));
 }
 
 function matches(user: AdminUser, q: string): boolean {
@@ -187,7 +187,9 @@ export function UsersPage() {
 /** Roles that can be given: those of the hub and its files, not those that follow from teams and grants. */
 function RoleChoice({ held }: { held: readonly string[] }) {
   const { data: roles = [] } = useQuery(roleList);
-  const given = roles.filter((role) => ['built-in', 'file', 'database'].includes(role.source));
+  const given = roles.filter(
+    (role) => ['built-in', 'file', 'database'].includes(role.source) && own([role.name]).length > 0,
+  );
   return (
     <fieldset className="grid gap-1">
       <legend className="mb-1 font-medium">{words.roles}</legend>
