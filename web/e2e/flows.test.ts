@@ -171,7 +171,7 @@ describe('somebody with few rights', () => {
     await ada.page.getByRole('dialog').getByRole('button', { name: 'Ask', exact: true }).click();
     await says(ada.page, reason);
     // Nobody decides his own request; the button says so.
-    await ada.page.getByRole('button', { name: /^Approve/ }).click();
+    await ada.page.getByRole('button', { name: /^Approve/ }).click({ force: true });
     await says(ada.page, 'Nobody decides his own request.');
     const admin = await visit(browser, 'ADMIN');
     await open(admin.page, ada.page.url());
@@ -186,7 +186,7 @@ describe('somebody with few rights', () => {
   it('is told which right is missing where an action is not to be had', async () => {
     const { page, context } = await visit(browser, 'RESTRICTED');
     await open(page, '/fleet');
-    await page.getByRole('button', { name: /^Add a cluster/ }).click();
+    await page.getByRole('button', { name: /^Add a cluster/ }).click({ force: true });
     await says(page, /Needs a role that administers the hub/);
     await context.close();
   });

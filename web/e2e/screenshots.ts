@@ -24,7 +24,14 @@ async function firstRow(page: Page) {
 
 /** Beyond the addresses: what opens on pages. */
 const SCENES: readonly [string, string, (page: Page) => Promise<unknown>][] = [
-  ['palette', '/fleet', (page) => page.keyboard.press('Control+k')],
+  [
+    'palette',
+    '/fleet',
+    async (page) => {
+      await page.keyboard.press('Control+k');
+      await page.getByRole('dialog', { name: 'Go to' }).waitFor();
+    },
+  ],
   ['keys', '/fleet', (page) => page.keyboard.press('?')],
   ['scope', '/fleet', (page) => page.getByRole('button', { name: /^Which clusters/ }).click()],
   ['request', '/govern/requests', firstRow],
@@ -63,9 +70,10 @@ it('takes pictures', async () => {
     const admin = await visit(browser, 'ADMIN', options);
     const recording = await aRecording(admin.context);
     for (const path of [...PAGES, ...(recording ? [`/govern/recordings/${recording}`] : [])]) {
+      const replay = recording !== undefined && path.endsWith(recording);
       await open(admin.page, path);
-      if (path.includes(recording ?? '-')) await admin.page.getByRole('slider').press('End');
-      await shoot(admin.page, `${recording && path.includes(recording) ? 'recording' : named(path)}.${look}`);
+      if (replay) await admin.page.getByRole('slider').press('End');
+      await shoot(admin.page, `${replay ? 'recording' : named(path)}.${look}`);
     }
     for (const [name, path, act] of SCENES) {
       await open(admin.page, path);

@@ -17,7 +17,7 @@ describe('the console', () => {
     expect(first.headers()).toMatchObject({
       'content-encoding': 'br',
       'cache-control': 'no-cache',
-      vary: 'accept-encoding',
+      vary: 'accept, accept-encoding',
     });
     const again = await http.get('/fleet', {
       headers: { ...PAGE, 'accept-encoding': 'gzip, br', 'if-none-match': first.headers().etag ?? '' },

@@ -51,7 +51,7 @@ spec:
 "#;
 
 /// What is typed into the recorded shell.
-const TYPED: &str = "ls -l /\nuname -a\necho \"look: $(date +%Y)\"; sleep 1\nexit 3\n";
+const TYPED: &str = "ls /\nuname -a\necho \"look: $(date +%Y)\"; sleep 1\nexit 3\n";
 
 /// Somebody's account.
 struct Account {
@@ -130,8 +130,9 @@ impl Stage {
         self.hub.flotilla_ok("ada", &["clusters", "use", CONNECTED[0]])?;
         let flotilla = self.hub.flotilla("ada");
         let path = std::env::join_paths([binaries.bin_dir(), "/usr/bin".into(), "/bin".into()])?;
-        // `script` gives it the terminal that a person would have.
-        let line = format!("{} k exec -n shop -it web -- sh", flotilla.get_program().to_string_lossy());
+        // `script` gives it the terminal that a person would have, but no size.
+        let program = flotilla.get_program().to_string_lossy();
+        let line = format!("stty cols 96 rows 24; {program} k exec -n shop -it web -- sh");
         let mut shell = Command::new("script");
         shell.args(["-qec", &line, "/dev/null"]).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::null());
         for (name, value) in flotilla.get_envs() {

@@ -158,15 +158,18 @@ fn run_suite(suite: Suite, tally: &mut Tally) -> anyhow::Result<()> {
 
 /// The console's own checks, then the browser tests.
 fn console(tally: &mut Tally) -> anyhow::Result<()> {
-    for (name, outcome) in [("console", web::check as fn() -> anyhow::Result<()>), ("browser", stage::test)] {
-        if let Err(error) = outcome() {
-            tally.failed += 1;
-            tally.names.push(name.to_owned());
-            return Err(error);
-        }
+    counted("console", web::check(), tally)?;
+    counted("browser", stage::test(), tally)
+}
+
+fn counted(name: &str, result: anyhow::Result<()>, tally: &mut Tally) -> anyhow::Result<()> {
+    if result.is_ok() {
         tally.passed += 1;
+    } else {
+        tally.failed += 1;
+        tally.names.push(name.to_owned());
     }
-    Ok(())
+    result
 }
 
 fn lint(tally: &mut Tally) -> anyhow::Result<()> {

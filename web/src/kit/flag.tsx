@@ -58,8 +58,9 @@ export function Flag({ name, large }: { name: string; large?: boolean }) {
   );
 }
 
-/** A cluster's name behind its flag. The flag never stands alone. */
+/** A cluster's name behind its flag. The flag never stands alone, and a pattern is no cluster. */
 export function ClusterName({ name, large }: { name: string; large?: boolean }) {
+  if (name.includes('*')) return <code>{name}</code>;
   return (
     <span className="inline-flex min-w-0 items-center gap-2">
       <Flag name={name} large={large} />

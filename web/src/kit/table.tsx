@@ -147,7 +147,7 @@ export function Table<Row>({ label, rows, id, columns, selected, onOpen, sort: g
                 )}
               >
                 {columns.map((column) => (
-                  <td key={column.id} className={cx(cell(column), 'h-8 max-w-[340px] truncate')}>
+                  <td key={column.id} className={cx(cell(column), 'h-8 truncate', !column.grow && 'max-w-[300px]')}>
                     {column.cell(row)}
                   </td>
                 ))}

@@ -150,6 +150,7 @@ export const setup = {
   nameHint: 'Lower-case letters, digits, - and . ; people, kubeconfigs and audit rows use it.',
   makeToken: 'Make the install command',
   install: 'Run this where kubectl reaches the cluster',
+  oneLine: 'The same in one line, with the flotilla command (makes a token of its own)',
   orRun: 'Or run the agent anywhere that reaches the cluster',
   manifest: 'Manifest',
   tokenOnce: 'The token enrols one agent and is shown this once. It ends',

@@ -90,6 +90,7 @@ export const recordings = {
   none: 'No recordings',
   noneText: 'A rule with record: on or record: required has the shells that it allows recorded.',
   back: 'All recordings',
+  session: 'Session',
   play: 'Play',
   pause: 'Pause',
   restart: 'From the beginning',

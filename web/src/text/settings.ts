@@ -28,6 +28,7 @@ export const users = {
   self: 'That is you.',
   administrator: 'administers the hub',
   direct: 'Own roles',
+  derived: 'By teams and grants',
 };
 
 export const roles = {
@@ -43,6 +44,7 @@ export const roles = {
     team: 'a team',
     group: 'a group',
     grant: 'a grant',
+    share: 'a share',
   } as Record<string, string>,
   detail: 'Role',
   administrator: 'administers the hub',
@@ -65,7 +67,8 @@ export const roles = {
   removeLead: 'Whoever holds it loses its rights at once; open shells that rest on it end.',
   removed: 'Removed.',
   saved: 'Saved; it holds from now on.',
-  notHere: (source: string) => `This role is ${source}; only roles of this hub’s database can be changed here.`,
+  notHere: (source: string) =>
+    `This role comes from: ${source}. Only roles of this hub’s database can be changed here.`,
   editor: 'Role as JSON',
   editorHint:
     'Fields: name, description, administrator, auditor, groups, clusters: [{name, namespaces, verbs, resources, record}].',

@@ -34,6 +34,8 @@ pub fn harden(headers: &mut HeaderMap, gateway: bool, lasting: bool) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(policy);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+    // Not `no-referrer`: with it browsers say `Origin: null` even for our own forms (Fetch, "append a request Origin
+    // header"), and those would be refused as foreign.
     headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(OPENER).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(RESOURCE).or_insert(HeaderValue::from_static("same-origin"));
@@ -56,6 +58,7 @@ mod tests {
     #[test]
     fn pages_run_our_scripts_and_data_runs_none() {
         let page = hardened("text/html; charset=utf-8", false);
+        assert_eq!(page[REFERRER_POLICY], "same-origin", "forms of ours must say where they come from");
         assert_eq!(page[CONTENT_SECURITY_POLICY], PAGE_POLICY);
         assert!(!PAGE_POLICY.contains("unsafe") && !PAGE_POLICY.contains('*'));
         let data = hardened("application/json", false);

@@ -61,20 +61,20 @@ pub async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
         return found;
     }
     let first = name.split('/').next().unwrap_or_default();
-    if name.starts_with(HASHED) || API.contains(first) || !wants_page(&headers) {
+    if name.starts_with(HASHED) || API.contains(first) {
         return nothing().into_response();
     }
     match page(&headers) {
         Some(page) => page,
-        None if name.is_empty() => absent(),
+        None if name.is_empty() && wants_page(&headers) => absent(),
         None => nothing().into_response(),
     }
 }
 
-/// The console's page for a browser; `None` where this hub has no console.
+/// The console's page for a browser; `None` for anyone else, and where this hub has no console.
 #[must_use]
 pub fn page(headers: &HeaderMap) -> Option<Response> {
-    file(INDEX, headers)
+    wants_page(headers).then(|| file(INDEX, headers)).flatten()
 }
 
 fn nothing() -> ApiError {
@@ -106,7 +106,7 @@ fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
     let mut set = |header: HeaderName, value: HeaderValue| answer.headers_mut().insert(header, value);
     set(CONTENT_TYPE, HeaderValue::from_static(kind));
     set(CACHE_CONTROL, cache);
-    set(VARY, HeaderValue::from_static("accept-encoding"));
+    set(VARY, HeaderValue::from_static("accept, accept-encoding"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         set(ETAG, tag);
     }

@@ -97,7 +97,7 @@ pub async fn config(State(hub): State<Arc<Hub>>) -> axum::Json<SignInConfig> {
     axum::Json(SignInConfig { providers: hub.ways.iter().map(way).collect(), password: true, developer })
 }
 
-/// The sign-in page: the console's, where this hub has it, else a form without scripts.
+/// The sign-in page: the console's for browsers, where this hub has it, else a form without scripts.
 #[utoipa::path(get, path = "/login", tag = "auth", params(Target), responses((status = 200, body = String, content_type = "text/html")))]
 pub async fn page(
     State(hub): State<Arc<Hub>>,
@@ -374,7 +374,7 @@ async fn with_session(
 ) -> Result<Response, ApiError> {
     let signed_in = hub.sign_in(user.id, arrival).await?;
     stand_on(hub, signed_in.session, origin).await?;
-    // Nobody is at home yet but the page that says who is signed in.
+    // The sign-in page leads on: the console's to its first page, ours says who is signed in.
     let mut response = see_other(if return_to == HOME { "/login" } else { return_to });
     response.headers_mut().append(SET_COOKIE, signed_in.set_cookie);
     Ok(response)

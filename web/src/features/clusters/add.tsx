@@ -114,6 +114,7 @@ function Waiting({ made, onAgain, onOther }: { made: EnrolmentToken; onAgain: ()
     if (connected) void client.invalidateQueries({ queryKey: ['clusters'], exact: true });
   }, [connected, client]);
   const run = `CENTRAL_URL=${made.hub_url} CLUSTER_NAME=${made.cluster} AGENT_TOKEN=${made.token} flotilla-agent`;
+  const line = `flotilla agents token ${made.cluster} --manifest | kubectl apply -f -`;
   const apply = `kubectl apply -f - <<'EOF'\n${made.manifest.trimEnd()}\nEOF`;
   return (
     <Panel title={<ClusterName name={made.cluster} />}>
@@ -142,6 +143,7 @@ function Waiting({ made, onAgain, onOther }: { made: EnrolmentToken; onAgain: ()
         ) : (
           <>
             <CopyBox label={t.setup.install} text={apply} lines={7} />
+            <CopyBox label={t.setup.oneLine} text={line} />
             <CopyBox label={t.setup.orRun} text={run} />
             <p className="m-0 text-[12px] text-ink-2">
               {t.setup.tokenOnce} <Time at={made.expires_at} />.

@@ -59,7 +59,7 @@ export function CanI({ cluster }: { cluster: string }) {
             <Input name="namespace" mono defaultValue="default" autoComplete="off" />
           </Field>
         </div>
-        <div aria-live="polite">
+        <div aria-live="polite" className="empty:hidden">
           {error !== null && <Problem error={error} />}
           {result && (
             <Why tone={result.allowed ? 'ok' : 'bad'} title={result.allowed ? t.clusters.canYes : t.clusters.canNo}>

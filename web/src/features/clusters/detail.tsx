@@ -5,7 +5,7 @@ import type { ReactNode } from 'react';
 import { useState } from 'react';
 import { useAct, useDo } from '@/api/act';
 import { hub, ok } from '@/api/client';
-import type { ClusterTest, ClusterView } from '@/api/hub';
+import type { AuditRow, ClusterTest, ClusterView } from '@/api/hub';
 import { auditPage, clusterOf } from '@/api/queries';
 import { useAdminOnly } from '@/api/rights';
 import { Button, buttonClass } from '@/kit/button';
@@ -53,7 +53,7 @@ function Detail({ cluster }: { cluster: ClusterView }) {
       {condition.error && (
         <div className="mb-3">
           <Why tone={condition.tone === 'warn' ? 'warn' : 'bad'} title={errorTitle(condition.error)}>
-            {condition.detail && sentence(condition.detail)} {errorHelp(condition.error)}
+            {condition.error !== 'agent' && condition.detail && sentence(condition.detail)} {errorHelp(condition.error)}
           </Why>
         </div>
       )}
@@ -294,10 +294,19 @@ function Use({ cluster }: { cluster: ClusterView }) {
   );
 }
 
+/** Of each act the newest row: an attempt says nothing once its outcome is there. */
+function lastWords(rows: readonly AuditRow[]): AuditRow[] {
+  const seen = new Set<string>();
+  return rows.filter((row) => {
+    const act = row.attempt_id ?? row.id;
+    return !seen.has(act) && seen.add(act);
+  });
+}
+
 function Recent({ cluster }: { cluster: string }) {
   const query = useQuery({
     queryKey: ['audit', 'recent', cluster],
-    queryFn: async ({ signal }) => (await auditPage({ cluster }, undefined, signal)).page?.rows ?? [],
+    queryFn: async ({ signal }) => lastWords((await auditPage({ cluster }, undefined, signal)).page?.rows ?? []),
   });
   return (
     <Panel

@@ -14,7 +14,7 @@ import { type Column, Table } from '@/kit/table';
 import { Time } from '@/kit/time';
 import { fits, useScope } from '@/routes/scope';
 import { t } from '@/text';
-import { ClusterState, conditionOf, errorTitle, matches, versionOf } from './health';
+import { ClusterState, conditionOf, errorTitle, matches, reasonOf, versionOf } from './health';
 
 const route = getRouteApi('/app/fleet');
 const ORDER = ['healthy', 'degraded', 'denied', 'unreachable', 'away', 'unknown'];
@@ -215,7 +215,7 @@ function Attention({ clusters }: { clusters: readonly ClusterView[] }) {
             <Time at={condition.since} />
           </span>
           <span className="col-span-2 col-start-2 text-[12px] [overflow-wrap:anywhere] text-ink-2">
-            {[errorTitle(condition.error), condition.detail].filter(Boolean).join(' ')}
+            {reasonOf(condition)}
           </span>
         </Link>
       ))}

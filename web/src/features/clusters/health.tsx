@@ -1,6 +1,6 @@
 /** How a cluster is, as one word, one tone and one reason. */
 import type { ClusterView } from '@/api/hub';
-import { State, type StateTone } from '@/kit/states';
+import { State, type StateTone, sentence } from '@/kit/states';
 import { t } from '@/text';
 
 const TONES: Record<string, StateTone> = { healthy: 'ok', degraded: 'warn', denied: 'bad', unreachable: 'bad' };
@@ -39,6 +39,12 @@ export function versionOf(cluster: ClusterView): string {
 
 export function errorTitle(error: string | undefined): string {
   return (error && t.clusters.errorTitles[error]) || '';
+}
+
+/** What is wrong, as sentences; what the hub says of an agent that is away adds nothing. */
+export function reasonOf({ error, detail }: Condition): string {
+  const more = error === 'agent' ? errorHelp(error) : detail && sentence(detail);
+  return [errorTitle(error), more].filter(Boolean).join(' ');
 }
 
 /** What to do about it. */

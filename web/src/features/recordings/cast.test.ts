@@ -21,6 +21,8 @@ describe('asciicast', () => {
   it('takes sizes and nothing else as sizes', () => {
     expect(resizeOf('120x40')).toEqual({ width: 120, height: 40 });
     expect(resizeOf('0x40; rm')).toBeNull();
+    expect(resizeOf('1x1')).toBeNull();
+    expect(castOf('{"width":0,"height":0}').height).toBe(24);
     expect(castOf('nonsense').width).toBe(80);
   });
 });

@@ -25,11 +25,16 @@ export function eventOf(line: string): CastEvent | null {
   }
 }
 
+/** Whether a screen has room for anything: terminals that do not know their size say 0 or 1. */
+function isScreen(width: number, height: number): boolean {
+  return width >= 2 && height >= 2;
+}
+
 /** Size of the screen that a header names; 80 by 24 where it names none. */
 export function sizeOf(header: string): { width: number; height: number } {
   try {
-    const { width, height } = JSON.parse(header) as { width?: number; height?: number };
-    return { width: width || 80, height: height || 24 };
+    const { width = 0, height = 0 } = JSON.parse(header) as { width?: number; height?: number };
+    return isScreen(width, height) ? { width, height } : { width: 80, height: 24 };
   } catch {
     return { width: 80, height: 24 };
   }
@@ -38,7 +43,8 @@ export function sizeOf(header: string): { width: number; height: number } {
 /** `120x40`, the data of a resize. */
 export function resizeOf(data: string): { width: number; height: number } | null {
   const [, width, height] = /^(\d{1,4})x(\d{1,4})$/.exec(data) ?? [];
-  return width && height ? { width: Number(width), height: Number(height) } : null;
+  const size = { width: Number(width), height: Number(height) };
+  return isScreen(size.width, size.height) ? size : null;
 }
 
 /** A whole recording. A last line that broke off is left out. */

@@ -68,7 +68,7 @@ function Recording({ recording }: { recording: RecordingView }) {
           {live ? <Live id={recording.id} /> : <Replay id={recording.id} target={target} finished={!goesOn} />}
         </div>
         <div className="grid gap-3.5">
-          <Panel title={words.title}>
+          <Panel title={words.session}>
             <div className="p-3">
               <About recording={recording} />
             </div>

@@ -31,6 +31,11 @@ const TEMPLATE: Role = {
   ],
 };
 
+/** Where a role is written. Shares of clusters are kept as roles, too, and changed on the cluster's page. */
+function sourceOf(role: RoleView): string {
+  return role.name.startsWith('share.') ? 'share' : role.source;
+}
+
 /** A role as it is written, without where it is written. */
 function written({ source: _, ...role }: RoleView): Role {
   return role;
@@ -67,8 +72,8 @@ export function RolesPage() {
     {
       id: 'source',
       head: words.columns.source,
-      by: (role) => role.source,
-      cell: (role) => words.sources[role.source] ?? role.source,
+      by: sourceOf,
+      cell: (role) => words.sources[sourceOf(role)] ?? role.source,
     },
     { id: 'rules', head: words.columns.rules, by: reach, cell: (role) => <code>{reach(role)}</code>, wide: true },
     { id: 'what', head: words.columns.what, cell: (role) => role.description, grow: true, wide: true },
@@ -154,8 +159,8 @@ function Detail({ role, onGone }: { role: RoleView; onGone: () => void }) {
   const administrators = useAdminOnly();
   const act = useAct();
   const [open, setOpen] = useState<'edit' | 'remove' | null>(null);
-  const source = words.sources[role.source] ?? role.source;
-  const denied = administrators ?? (role.source === 'database' ? undefined : words.notHere(source));
+  const source = words.sources[sourceOf(role)] ?? role.source;
+  const denied = administrators ?? (sourceOf(role) === 'database' ? undefined : words.notHere(source));
   const name = { params: { path: { name: role.name } } };
   return (
     <div className="grid gap-3">

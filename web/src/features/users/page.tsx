@@ -21,6 +21,11 @@ import { deviceOf } from '../sessions/device';
 const route = getRouteApi('/app/settings/users');
 const words = t.users;
 
+/** Roles that somebody holds himself; the others follow from teams, groups and grants. */
+function own(roles: readonly string[]): string[] {
+  return roles.filter((role) => !/^(team:|group:|grant:|share\.)/.test(role));
+}
+
 function matches(user: AdminUser, q: string): boolean {
   const all = [user.email, ...user.roles, ...user.orgs, ...user.teams].join(' ').toLowerCase();
   return q
@@ -55,10 +60,12 @@ export function UsersPage() {
       cell: (user) => (
         <span className="flex gap-1">
           {user.platform_admin && <Chip tone="accent">{words.administrator}</Chip>}
-          {user.roles.slice(0, 3).map((role) => (
-            <Chip key={role}>{role}</Chip>
-          ))}
-          {user.roles.length > 3 && <Chip>+{user.roles.length - 3}</Chip>}
+          {own(user.roles)
+            .slice(0, 3)
+            .map((role) => (
+              <Chip key={role}>{role}</Chip>
+            ))}
+          {own(user.roles).length > 3 && <Chip>+{own(user.roles).length - 3}</Chip>}
         </span>
       ),
       wide: true,
@@ -180,7 +187,9 @@ export function UsersPage() {
 /** Roles that can be given: those of the hub and its files, not those that follow from teams and grants. */
 function RoleChoice({ held }: { held: readonly string[] }) {
   const { data: roles = [] } = useQuery(roleList);
-  const given = roles.filter((role) => ['built-in', 'file', 'database'].includes(role.source));
+  const given = roles.filter(
+    (role) => ['built-in', 'file', 'database'].includes(role.source) && own([role.name]).length > 0,
+  );
   return (
     <fieldset className="grid gap-1">
       <legend className="mb-1 font-medium">{words.roles}</legend>
@@ -214,7 +223,7 @@ function Account({
   onGone: () => void;
 }) {
   const act = useAct();
-  const own = useMe().id === user.id;
+  const self = useMe().id === user.id;
   const [open, setOpen] = useState<'roles' | 'reset' | 'remove' | null>(null);
   const direct = useQuery(directRoles).data?.find((one) => one.id === user.id)?.roles ?? [];
   const id = { params: { path: { id: user.id } } };
@@ -225,14 +234,14 @@ function Account({
       <div className="flex flex-wrap gap-1.5">
         <Button onClick={() => setOpen('roles')}>{words.editRoles}</Button>
         <Button onClick={() => setOpen('reset')}>{words.reset}</Button>
-        <Button look="danger" denied={own ? words.self : undefined} onClick={() => setOpen('remove')}>
+        <Button look="danger" denied={self ? words.self : undefined} onClick={() => setOpen('remove')}>
           {words.remove}
         </Button>
       </div>
       <Facts
         facts={[
-          [words.direct, direct.join(', ') || t.common.none],
-          [words.columns.roles, user.roles.join(', ') || t.common.none],
+          [words.direct, own(direct).join(', ') || t.common.none],
+          [words.derived, user.roles.filter((role) => !own([role]).length).join(', ') || t.common.none],
           [words.columns.orgs, user.orgs.join(', ') || t.common.none],
           [words.columns.teams, user.teams.join(', ') || t.common.none],
           [words.columns.created, <Time key="created" at={user.created_at} />],
