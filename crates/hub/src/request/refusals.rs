@@ -60,7 +60,11 @@ pub fn due(context: &RequestContext, call: &Call, status: StatusCode, error: Opt
         debug_assert!(false, "{} {route} acted without a row in the audit log", call.method);
         return None;
     }
-    let error = error.filter(|_| matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND))?;
+    if !matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+        return None;
+    }
+    // A page says in its own words why not.
+    let reason = error.map_or_else(|| "refused on a page".to_owned(), |error| error.detail.clone());
     Some(AuditRow {
         id: AuditId::new(),
         seq: 0,
@@ -78,7 +82,7 @@ pub fn due(context: &RequestContext, call: &Call, status: StatusCode, error: Opt
         outcome: Outcome::Denied,
         target: Target::default(),
         command: format!("{} {}", call.method, without_token(&call.path)),
-        reason: error.detail.clone(),
+        reason,
         status: status.as_u16(),
         bytes: 0,
         duration_ms: 0,
