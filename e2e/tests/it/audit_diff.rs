@@ -21,14 +21,24 @@ spec:
       - {name: main, image: "flotilla.test/busybox:1", env: [{name: COLOUR, value: blue}, {name: DB_PASSWORD, value: hunter2}]}
 "#;
 
-/// The diff of the newest act of a namespace with this verb and name.
-fn diff(bed: &Bed, kubectl: &Kubectl, verb: &str, name: &str) -> Value {
+/// The diff of an act of a namespace with this verb and name, the newest in which `path` changes like that. kubectl may
+/// write more than once: a first server-side apply is followed by another.
+#[track_caller]
+fn diff(bed: &Bed, kubectl: &Kubectl, (verb, name): (&str, &str), path: &str, change: (Value, Value)) -> Value {
     let api = Api::admin(&bed.stand.hub);
-    let path =
-        format!("/api/audit?namespace={}&verb={verb}&name={name}&outcome=succeeded&limit=1", kubectl.namespace());
-    let row = wait_for("the outcome", PATIENCE, || Ok(api.get(&path).json()["rows"].get(0).cloned())).unwrap();
-    assert!(row["diff"].is_object(), "{row}");
-    row["diff"].clone()
+    let rows =
+        format!("/api/audit?namespace={}&verb={verb}&name={name}&outcome=succeeded&limit=10", kubectl.namespace());
+    let wanted = |row: &&Value| {
+        let changes = row["diff"]["changes"].as_array().into_iter().flatten();
+        let mut at_path = changes.filter(|one| one["path"] == path);
+        at_path.any(|one| (&one["before"], &one["after"]) == (&change.0, &change.1))
+    };
+    let mut seen = Value::Null;
+    let row = wait_for("the outcome", PATIENCE, || {
+        seen = api.get(&rows).json();
+        Ok(seen["rows"].as_array().and_then(|rows| rows.iter().find(wanted)).cloned())
+    });
+    row.unwrap_or_else(|error| panic!("{path} {change:?}: {error:#}; the rows: {seen:#}"))["diff"].clone()
 }
 
 /// Before and after at a path.
@@ -45,31 +55,29 @@ fn a_deployments_life_in_diffs() {
     let kubectl = bed.namespace("diff");
     let main = "spec.template.spec.containers[main]";
     kubectl.feed("apply -f -", DEPLOYMENT).ok();
-    let made = diff(bed, &kubectl, "create", "");
-    assert_eq!(at(&made, "spec.replicas"), (Value::Null, json!(0)));
+    let made = diff(bed, &kubectl, ("create", ""), "spec.replicas", (Value::Null, json!(0)));
     assert_eq!(at(&made, &format!("{main}.env[COLOUR].value")), (Value::Null, json!("blue")));
     assert_eq!(at(&made, &format!("{main}.env[DB_PASSWORD].value")), (Value::Null, json!("[redacted]")));
 
     kubectl.feed("apply -f -", DEPLOYMENT.replace("blue", "green").replace("hunter2", "hunter3")).ok();
-    let patched = diff(bed, &kubectl, "patch", "app");
-    assert_eq!(at(&patched, &format!("{main}.env[COLOUR].value")), (json!("blue"), json!("green")));
+    let patched =
+        diff(bed, &kubectl, ("patch", "app"), &format!("{main}.env[COLOUR].value"), (json!("blue"), json!("green")));
     assert_eq!(at(&patched, &format!("{main}.env[DB_PASSWORD].value")), (json!("[redacted]"), json!("[redacted]")));
 
     kubectl.feed("apply --server-side --force-conflicts -f -", DEPLOYMENT.replace("blue", "red")).ok();
-    let applied = diff(bed, &kubectl, "apply", "app");
-    assert_eq!(at(&applied, &format!("{main}.env[COLOUR].value")), (json!("green"), json!("red")));
+    let applied =
+        diff(bed, &kubectl, ("apply", "app"), &format!("{main}.env[COLOUR].value"), (json!("green"), json!("red")));
 
     kubectl.ok("scale deployment app --replicas=2");
-    let scaled = diff(bed, &kubectl, "patch", "app");
-    assert_eq!(at(&scaled, "spec.replicas"), (json!(0), json!(2)));
+    let scaled = diff(bed, &kubectl, ("patch", "app"), "spec.replicas", (json!(0), json!(2)));
 
     kubectl.with("EDITOR", "sed -i s/red/white/").ok("edit deployment app");
-    let edited = diff(bed, &kubectl, "patch", "app");
-    assert_eq!(at(&edited, &format!("{main}.env[COLOUR].value")), (json!("red"), json!("white")));
+    let edited =
+        diff(bed, &kubectl, ("patch", "app"), &format!("{main}.env[COLOUR].value"), (json!("red"), json!("white")));
 
     kubectl.ok("delete deployment app");
-    let removed = diff(bed, &kubectl, "delete", "app");
-    assert_eq!(at(&removed, &format!("{main}.env[COLOUR].value")), (json!("white"), Value::Null));
+    let removed =
+        diff(bed, &kubectl, ("delete", "app"), &format!("{main}.env[COLOUR].value"), (json!("white"), Value::Null));
     for text in [made, patched, applied, scaled, edited, removed].map(|diff| diff.to_string()) {
         assert!(!text.contains("hunter") && !text.contains("managedFields"), "{text}");
     }
@@ -90,15 +98,14 @@ fn a_secret_changes_without_being_shown() {
             )
         };
         kubectl.feed("apply -f -", secret(&first)).ok();
-        assert_eq!(at(&diff(bed, &kubectl, "create", ""), "data.pin"), (Value::Null, json!("[redacted]")));
+        diff(bed, &kubectl, ("create", ""), "data.pin", (Value::Null, json!("[redacted]")));
         kubectl.feed("apply -f -", secret(&second)).ok();
-        let patched = diff(bed, &kubectl, "patch", "s");
-        assert_eq!(at(&patched, "data.pin"), (json!("[redacted]"), json!("[redacted]")));
+        let patched = diff(bed, &kubectl, ("patch", "s"), "data.pin", (json!("[redacted]"), json!("[redacted]")));
         kubectl.ok("label secret s team=web --overwrite");
-        let labelled = diff(bed, &kubectl, "patch", "s");
+        let labelled = diff(bed, &kubectl, ("patch", "s"), "metadata.labels.team", (json!("pay"), json!("web")));
         assert_eq!(labelled["changes"], json!([{"path": "metadata.labels.team", "before": "pay", "after": "web"}]));
         kubectl.ok("delete secret s");
-        assert_eq!(at(&diff(bed, &kubectl, "delete", "s"), "data.pin"), (json!("[redacted]"), Value::Null));
+        diff(bed, &kubectl, ("delete", "s"), "data.pin", (json!("[redacted]"), Value::Null));
         let written = crate::audit::written_by_the_hub(bed);
         for text in [&first, &second] {
             assert!(!written.contains(text.as_str()));
