@@ -73,7 +73,7 @@ describe('an administrator', () => {
     await page.getByLabel('Type new-1 to confirm').fill('new-1');
     await page.getByRole('button', { name: 'Remove' }).click();
     await page.waitForURL('**/fleet');
-    expect(await page.getByText('new-1', { exact: true }).count()).toBe(0);
+    await expect.poll(() => page.getByRole('main').getByText('new-1', { exact: true }).count()).toBe(0);
     expect(complaints).toEqual([]);
     await context.close();
   });
@@ -179,7 +179,7 @@ describe('somebody with few rights', () => {
     await admin.page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
     await says(admin.page, 'Approved.');
     await open(ada.page, ada.page.url());
-    await says(ada.page, 'granted');
+    await ada.page.getByRole('complementary').getByText('granted', { exact: true }).waitFor();
     await Promise.all([ada.context.close(), admin.context.close()]);
   });
 
