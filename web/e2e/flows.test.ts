@@ -1,7 +1,7 @@
 /** What people do, from door to door, by an administrator, somebody with few rights, and somebody with none. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { account, aRecording, browse, furnish, KUBECONFIG, open, RECORDED, URL_OF_HUB, visit } from './world';
+import { account, aRecording, browse, furnish, KUBECONFIG, open, post, RECORDED, URL_OF_HUB, visit } from './world';
 
 let browser: Browser;
 beforeAll(async () => {
@@ -36,6 +36,15 @@ describe('the door', () => {
     await page.goto('/fleet');
     await page.waitForURL(/\/login/);
     expect(complaints).toEqual([]);
+    await context.close();
+  });
+
+  it('is where one stands when the session has ended, and leads back', async () => {
+    const { page, context } = await visit(browser, 'STRANGER');
+    await open(page, '/govern/requests');
+    await post(context, '/auth/logout', undefined);
+    await page.getByRole('link', { name: 'Recordings' }).first().click();
+    await page.waitForURL(/\/login\?return_to=%2Fgovern%2Frecordings/);
     await context.close();
   });
 
