@@ -165,6 +165,21 @@ describe('an administrator', () => {
     expect(complaints).toEqual([]);
     await context.close();
   });
+
+  it('looks on at an open shell, and ends it', async () => {
+    if (!RECORDED) return console.log('SKIPPED: there is no recorded shell here');
+    const { page, context, complaints } = await visit(browser, 'ADMIN');
+    const id = await aRecording(context, 'recording');
+    await open(page, `/govern/recordings/${id}`);
+    await page.getByRole('button', { name: 'Watch live' }).click();
+    const screen = page.locator('section[aria-label="Screen of the recorded shell"] pre');
+    await expect.poll(() => screen.textContent(), { timeout: 15_000 }).toMatch(/UTC/);
+    await page.getByRole('button', { name: 'Terminate' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Terminate' }).click();
+    await says(page, 'The session has ended.');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
 });
 
 describe('somebody with few rights', () => {
