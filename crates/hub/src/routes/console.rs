@@ -101,7 +101,7 @@ fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
     let mut answer = if holds(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        found.data.into_owned().into_response()
+        found.data.into_response()
     };
     let mut set = |header: HeaderName, value: HeaderValue| answer.headers_mut().insert(header, value);
     set(CONTENT_TYPE, HeaderValue::from_static(kind));
