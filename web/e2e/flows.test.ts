@@ -1,7 +1,7 @@
 /** What people do, from door to door, by an administrator, somebody with few rights, and somebody with none. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { account, aRecording, browse, furnish, KUBECONFIG, open, RECORDED, URL_OF_HUB, visit } from './world';
+import { account, aRecording, browse, furnish, KUBECONFIG, open, post, RECORDED, URL_OF_HUB, visit } from './world';
 
 let browser: Browser;
 beforeAll(async () => {
@@ -39,6 +39,15 @@ describe('the door', () => {
     await context.close();
   });
 
+  it('is where one stands when the session has ended, and leads back', async () => {
+    const { page, context } = await visit(browser, 'STRANGER');
+    await open(page, '/govern/requests');
+    await post(context, '/auth/logout', undefined);
+    await page.getByRole('link', { name: 'Recordings' }).first().click();
+    await page.waitForURL(/\/login\?return_to=%2Fgovern%2Frecordings/);
+    await context.close();
+  });
+
   it('leads to no other site', async () => {
     const { page, context } = await visit(browser, 'RESTRICTED');
     await page.goto('/login?return_to=https%3A%2F%2Fevil.example%2F');
@@ -73,7 +82,7 @@ describe('an administrator', () => {
     await page.getByLabel('Type new-1 to confirm').fill('new-1');
     await page.getByRole('button', { name: 'Remove' }).click();
     await page.waitForURL('**/fleet');
-    expect(await page.getByText('new-1', { exact: true }).count()).toBe(0);
+    await expect.poll(() => page.getByRole('main').getByText('new-1', { exact: true }).count()).toBe(0);
     expect(complaints).toEqual([]);
     await context.close();
   });
@@ -156,6 +165,21 @@ describe('an administrator', () => {
     expect(complaints).toEqual([]);
     await context.close();
   });
+
+  it('looks on at an open shell, and ends it', async () => {
+    if (!RECORDED) return console.log('SKIPPED: there is no recorded shell here');
+    const { page, context, complaints } = await visit(browser, 'ADMIN');
+    const id = await aRecording(context, 'recording');
+    await open(page, `/govern/recordings/${id}`);
+    await page.getByRole('button', { name: 'Watch live' }).click();
+    const screen = page.locator('section[aria-label="Screen of the recorded shell"] pre');
+    await expect.poll(() => screen.textContent(), { timeout: 15_000 }).toMatch(/UTC/);
+    await page.getByRole('button', { name: 'Terminate' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Terminate' }).click();
+    await says(page, 'The session has ended.');
+    expect(complaints).toEqual([]);
+    await context.close();
+  });
 });
 
 describe('somebody with few rights', () => {
@@ -179,7 +203,7 @@ describe('somebody with few rights', () => {
     await admin.page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
     await says(admin.page, 'Approved.');
     await open(ada.page, ada.page.url());
-    await says(ada.page, 'granted');
+    await ada.page.getByRole('complementary').getByText('granted', { exact: true }).waitFor();
     await Promise.all([ada.context.close(), admin.context.close()]);
   });
 

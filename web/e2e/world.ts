@@ -168,10 +168,14 @@ export async function furnish(browser: Browser) {
   await admin.context.close();
 }
 
-/** The newest recording; `undefined` where there is none. */
-export async function aRecording(context: BrowserContext): Promise<string | undefined> {
+/** The newest recording that is complete, or that goes on; `undefined` where there is none. */
+export async function aRecording(
+  context: BrowserContext,
+  state: 'complete' | 'recording' = 'complete',
+): Promise<string | undefined> {
   const answer = await context.request.get('/api/recordings');
-  return ((await answer.json()) as { recordings: { id: string }[] }).recordings[0]?.id;
+  const { recordings } = (await answer.json()) as { recordings: { id: string; state: string }[] };
+  return recordings.find((one) => one.state === state)?.id;
 }
 
 /** Every page by its address; `{recording}` stands for one that exists. */

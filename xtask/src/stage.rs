@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -53,6 +53,9 @@ spec:
 /// What is typed into the recorded shell.
 const TYPED: &str = "ls /\nuname -a\necho \"look: $(date +%Y)\"; sleep 1\nexit 3\n";
 
+/// What is typed into the one that stays open.
+const TYPED_ON: &str = "while true; do date; sleep 1; done\n";
+
 /// Somebody's account.
 struct Account {
     email: &'static str,
@@ -64,6 +67,8 @@ struct Stage {
     hub: HubProcess,
     people: Vec<(&'static str, Account)>,
     recorded: bool,
+    /// A recorded shell that goes on until somebody ends it.
+    open: Option<Child>,
     _agents: Vec<AgentProcess>,
     _node: Option<Node>,
     plane: ControlPlane,
@@ -114,8 +119,16 @@ impl Stage {
             hub.wait_connected(name, Duration::from_secs(60))?;
         }
         drop(passing);
-        let mut stage =
-            Self { people: people(&hub)?, recorded: false, hub, _agents: agents, _node: None, plane, _dir: dir };
+        let mut stage = Self {
+            people: people(&hub)?,
+            recorded: false,
+            open: None,
+            hub,
+            _agents: agents,
+            _node: None,
+            plane,
+            _dir: dir,
+        };
         match Node::possible() {
             Ok(()) => stage.record(&binaries)?,
             Err(reason) => println!("SKIPPED: recorded shells, there is no real node here: {reason}"),
@@ -123,11 +136,24 @@ impl Stage {
         Ok(stage)
     }
 
-    /// A shell in a real pod, used and left.
+    /// A shell in a real pod, used and left, and one that stays open.
     fn record(&mut self, binaries: &Binaries) -> Result<()> {
         self._node = Some(Node::start(&self.plane)?);
         self.plane.kubectl_ok(&["wait", "--for=condition=Ready", "pod/web", "-n", "shop", "--timeout=60s"])?;
         self.hub.flotilla_ok("ada", &["clusters", "use", CONNECTED[0]])?;
+        let mut left = self.shell(binaries)?;
+        type_into(&mut left, TYPED)?;
+        let ended = left.wait()?;
+        ensure!(ended.code() == Some(3), "the recorded shell ended with {ended}");
+        let mut open = self.shell(binaries)?;
+        type_into(&mut open, TYPED_ON)?;
+        self.open = Some(open);
+        self.recorded = true;
+        Ok(())
+    }
+
+    /// A shell on a terminal.
+    fn shell(&self, binaries: &Binaries) -> Result<Child> {
         let flotilla = self.hub.flotilla("ada");
         let path = std::env::join_paths([binaries.bin_dir(), "/usr/bin".into(), "/bin".into()])?;
         // `script` gives it the terminal that a person would have, but no size.
@@ -141,16 +167,7 @@ impl Stage {
                 None => shell.env_remove(name),
             };
         }
-        let mut shell = shell.spawn().context("script (util-linux) is needed for a shell on a terminal")?;
-        let mut input = shell.stdin.take().context("no pipe")?;
-        for typed in TYPED.split_inclusive('\n') {
-            std::thread::sleep(Duration::from_millis(700));
-            input.write_all(typed.as_bytes())?;
-        }
-        let ended = shell.wait()?;
-        ensure!(ended.code() == Some(3), "the recorded shell ended with {ended}");
-        self.recorded = true;
-        Ok(())
+        shell.spawn().context("script (util-linux) is needed for a shell on a terminal")
     }
 
     /// Tells a program of the tests where everything is.
@@ -164,6 +181,25 @@ impl Stage {
         }
         command.env("FLOTILLA_ROOT", root() as &Path)
     }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(open) = &mut self.open {
+            let _ = open.kill();
+            let _ = open.wait();
+        }
+    }
+}
+
+/// Types as people do, line by line.
+fn type_into(shell: &mut Child, text: &str) -> Result<()> {
+    let input = shell.stdin.as_mut().context("no pipe")?;
+    for line in text.split_inclusive('\n') {
+        std::thread::sleep(Duration::from_millis(700));
+        input.write_all(line.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// An administrator, somebody with few rights, somebody with none.

@@ -100,7 +100,7 @@ fn a_secret_changes_without_being_shown() {
         kubectl.feed("apply -f -", secret(&first)).ok();
         diff(bed, &kubectl, ("create", ""), "data.pin", (Value::Null, json!("[redacted]")));
         kubectl.feed("apply -f -", secret(&second)).ok();
-        let patched = diff(bed, &kubectl, ("patch", "s"), "data.pin", (json!("[redacted]"), json!("[redacted]")));
+        diff(bed, &kubectl, ("patch", "s"), "data.pin", (json!("[redacted]"), json!("[redacted]")));
         kubectl.ok("label secret s team=web --overwrite");
         let labelled = diff(bed, &kubectl, ("patch", "s"), "metadata.labels.team", (json!("pay"), json!("web")));
         assert_eq!(labelled["changes"], json!([{"path": "metadata.labels.team", "before": "pay", "after": "web"}]));

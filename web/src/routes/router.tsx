@@ -1,5 +1,5 @@
 /** The table of contents of the console: every page, its address, and what of its view stands in the address. */
-import { QueryClient } from '@tanstack/react-query';
+import { QueryCache, QueryClient } from '@tanstack/react-query';
 import {
   createRootRouteWithContext,
   createRoute,
@@ -15,7 +15,20 @@ import { Loading } from '@/kit/states';
 import { Crashed, NoPage } from './problems';
 import { Shell } from './shell';
 
+/** Whether somebody was signed in since this page was loaded. */
+let signedIn = false;
+
+/** A session that has ended leads to the door, and back to where one was. Doors themselves ask who one is, too. */
+function leaveWhenOver(error: Error) {
+  const here = location.pathname;
+  const over = error instanceof HubError && error.status === 401 && error.code === 'unauthenticated';
+  if (!over || here === '/login' || here.startsWith('/invitations/') || !signedIn) return;
+  signedIn = false;
+  location.assign(`/login?return_to=${encodeURIComponent(here + location.search)}`);
+}
+
 export const queryClient = new QueryClient({
+  queryCache: new QueryCache({ onError: leaveWhenOver }),
   defaultOptions: {
     queries: {
       staleTime: 5000,
@@ -64,6 +77,7 @@ const app = createRoute({
   beforeLoad: async ({ context, location }) => {
     try {
       await context.queryClient.ensureQueryData(whoami);
+      signedIn = true;
     } catch (error) {
       if (error instanceof HubError && error.status === 401) {
         throw redirect({ to: '/login', search: { return_to: location.href === '/' ? undefined : location.href } });

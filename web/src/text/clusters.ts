@@ -64,7 +64,6 @@ export const clusters = {
   } as Record<string, string>,
   test: 'Test now',
   tested: (ms: number) => `It works; it answered in ${ms} ms.`,
-  refreshed: 'Looked again.',
   makeDefault: 'Make it my default',
   dropDefault: 'No longer my default',
   actions: 'More actions',

@@ -93,7 +93,6 @@ export const recordings = {
   session: 'Session',
   play: 'Play',
   pause: 'Pause',
-  restart: 'From the beginning',
   speed: 'Speed',
   position: 'Position',
   idle: 'Skip pauses over 2 s',
@@ -111,7 +110,6 @@ export const recordings = {
   terminated: 'Ended.',
   noScreen: 'A port-forward has no screen: only ports, times and byte counts are kept.',
   screen: 'Screen of the recorded shell',
-  screenText: 'Text on the screen',
   facts: {
     user: 'User',
     cluster: 'Cluster',
@@ -205,7 +203,6 @@ export const audit = {
   },
   sameRequest: 'All rows of this request',
   verify: 'Verify',
-  verifying: 'Verifying the chain …',
   whole: (rows: number, signed: number) =>
     `The log is whole: ${rows} rows are as they were written, signed up to row ${signed}.`,
   broken: (flaws: number) => `The log is not whole: ${flaws} ${flaws === 1 ? 'flaw' : 'flaws'}.`,
