@@ -113,8 +113,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the user is gone.
-    pub async fn create_access_request(&self, new: &NewAccessRequest) -> Result<AccessRequestId, StoreError> {
-        let id = AccessRequestId::new();
+    pub async fn create_access_request(&self, id: AccessRequestId, new: &NewAccessRequest) -> Result<(), StoreError> {
         let corrupt = |_| StoreError::Corrupt { column: "access_requests.ask" };
         let ask = serde_json::to_string(&new.ask).map_err(corrupt)?;
         let clusters = serde_json::to_string(&new.clusters).map_err(corrupt)?;
@@ -123,7 +122,7 @@ impl Store {
             let insert = insert.bind(clusters.as_str()).bind(i64::from(new.approvals_needed)).bind(now_ms());
             insert.execute(pool).await.map_err(StoreError::parent("user"))?;
         });
-        Ok(id)
+        Ok(())
     }
 
     /// How many requests of a person wait.

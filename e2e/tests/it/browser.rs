@@ -116,7 +116,12 @@ impl Browser {
             if let Some(element) = self.find(css).await {
                 return element;
             }
-            assert!(Instant::now() < deadline, "no {css} at {}:\n{}", self.url().await, self.text().await);
+            let shown = self.text().await;
+            assert!(Instant::now() < deadline, "no {css} at {}:\n{shown}", self.url().await);
+            // Nodes of other tests come and go, and the browser drops its connections at each new network interface.
+            if shown.contains("ERR_NETWORK_CHANGED") {
+                self.post("refresh", json!({})).await.unwrap();
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

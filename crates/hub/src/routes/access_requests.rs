@@ -134,8 +134,8 @@ pub async fn create(
     };
     let entry = access::entry(Verb::AccessRequest, "/api/access-requests", &draft);
     let new = NewAccessRequest { user, ask, clusters, approvals_needed };
-    let id = hub.trail.act(&caller, entry, hub.store.create_access_request(&new)).await?;
-    let request = visible(&hub, &caller, id).await?;
+    hub.trail.act(&caller, entry, hub.store.create_access_request(draft.id, &new)).await?;
+    let request = visible(&hub, &caller, draft.id).await?;
     Ok((StatusCode::CREATED, axum::Json(view(&hub, &caller, request))))
 }
 

@@ -1,12 +1,18 @@
 //! Organisations, teams, invitations and access on request.
 
-use flotilla_store::{Acceptance, Decided, Decision, NewAccessRequest, NewInvitation, OwnedCluster, StoreError};
+use flotilla_store::{Acceptance, Decided, Decision, NewAccessRequest, NewInvitation, OwnedCluster, Store, StoreError};
 use flotilla_types::id::{AccessRequestId, TeamId, UserId};
 use flotilla_types::org::{DEFAULT_ORG_ID, Mode, OrgRole, TeamPolicy, TeamRole};
 use flotilla_types::rights::{AccessAsk, RequestState};
 
 use crate::bed::Bed;
 use crate::users::new_user;
+
+async fn asked(store: &Store, new: &NewAccessRequest) -> AccessRequestId {
+    let id = AccessRequestId::new();
+    store.create_access_request(id, new).await.unwrap();
+    id
+}
 
 async fn everyone_and_everything_belongs_somewhere(bed: Bed) {
     let store = bed.store().await;
@@ -132,7 +138,7 @@ async fn a_request_becomes_a_grant_and_ends(bed: Bed) {
     let bob = store.create_user(new_user("bob@x", &[])).await.unwrap();
     let prod = store.ensure_agent_cluster("prod").await.unwrap();
     let new = NewAccessRequest { user: bob.id, ask: ask(), clusters: vec![prod], approvals_needed: 2 };
-    let id = store.create_access_request(&new).await.unwrap();
+    let id = asked(&store, &new).await;
     assert_eq!(store.pending_access_requests(bob.id).await.unwrap(), 1);
     let request = store.access_request(id).await.unwrap().unwrap();
     assert_eq!(
@@ -161,12 +167,12 @@ async fn a_request_can_be_denied_withdrawn_or_forgotten(bed: Bed) {
     let bob = store.create_user(new_user("bob@x", &[])).await.unwrap();
     let new = NewAccessRequest { user: bob.id, ask: ask(), clusters: vec![], approvals_needed: 1 };
     let state = async |id: AccessRequestId| store.access_request(id).await.unwrap().unwrap().state;
-    let denied = store.create_access_request(&new).await.unwrap();
+    let denied = asked(&store, &new).await;
     let request = store.access_request(denied).await.unwrap().unwrap();
     assert_eq!(store.decide_access_request(&request, &says(UserId::new(), false, 1)).await.unwrap(), Decided::Denied);
-    let withdrawn = store.create_access_request(&new).await.unwrap();
+    let withdrawn = asked(&store, &new).await;
     assert!(store.end_access_request(withdrawn, 5).await.unwrap());
-    let stale = store.create_access_request(&new).await.unwrap();
+    let stale = asked(&store, &new).await;
     store.sweep_access_requests(0, i64::MAX).await.unwrap();
     assert_eq!(state(denied).await, RequestState::Denied);
     assert_eq!(state(withdrawn).await, RequestState::Ended);
