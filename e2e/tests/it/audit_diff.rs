@@ -28,17 +28,18 @@ fn diff(bed: &Bed, kubectl: &Kubectl, (verb, name): (&str, &str), path: &str, ch
     let api = Api::admin(&bed.stand.hub);
     let rows =
         format!("/api/audit?namespace={}&verb={verb}&name={name}&outcome=succeeded&limit=10", kubectl.namespace());
+    let (before, after) = change;
     let wanted = |row: &&Value| {
         let changes = row["diff"]["changes"].as_array().into_iter().flatten();
         let mut at_path = changes.filter(|one| one["path"] == path);
-        at_path.any(|one| (&one["before"], &one["after"]) == (&change.0, &change.1))
+        at_path.any(|one| (&one["before"], &one["after"]) == (&before, &after))
     };
     let mut seen = Value::Null;
     let row = wait_for("the outcome", PATIENCE, || {
         seen = api.get(&rows).json();
         Ok(seen["rows"].as_array().and_then(|rows| rows.iter().find(wanted)).cloned())
     });
-    row.unwrap_or_else(|error| panic!("{path} {change:?}: {error:#}; the rows: {seen:#}"))["diff"].clone()
+    row.unwrap_or_else(|error| panic!("{path} from {before} to {after}: {error:#}; the rows: {seen:#}"))["diff"].clone()
 }
 
 /// Before and after at a path.
