@@ -1542,7 +1542,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The sign-in page: the console's, where this hub has it, else a form without scripts. */
+        /** The sign-in page: the console's for browsers, where this hub has it, else a form without scripts. */
         get: operations["get_login"];
         put?: never;
         /** Signs in with a password from the sign-in page. */

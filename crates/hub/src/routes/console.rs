@@ -98,11 +98,8 @@ fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
     let (encoding, found) = best(name, headers)?;
     let cache = if name.starts_with(HASHED) { FOR_EVER } else { ASK_AGAIN };
     let tag = tag(&found, encoding);
-    let mut answer = if holds(headers, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        found.data.into_response()
-    };
+    let mut answer =
+        if holds(headers, &tag) { StatusCode::NOT_MODIFIED.into_response() } else { found.data.into_response() };
     let mut set = |header: HeaderName, value: HeaderValue| answer.headers_mut().insert(header, value);
     set(CONTENT_TYPE, HeaderValue::from_static(kind));
     set(CACHE_CONTROL, cache);
