@@ -70,7 +70,8 @@ fn a_deployments_life_in_diffs() {
         diff(bed, &kubectl, ("apply", "app"), &format!("{main}.env[COLOUR].value"), (json!("green"), json!("red")));
 
     kubectl.ok("scale deployment app --replicas=2");
-    let scaled = diff(bed, &kubectl, ("patch", "app"), "spec.replicas", (json!(0), json!(2)));
+    // A `Scale` leaves out a number of zero.
+    let scaled = diff(bed, &kubectl, ("patch", "app"), "spec.replicas", (Value::Null, json!(2)));
 
     kubectl.with("EDITOR", "sed -i s/red/white/").ok("edit deployment app");
     let edited =

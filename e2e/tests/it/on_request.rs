@@ -118,9 +118,9 @@ fn exec_is_there_for_as_long_as_another_person_allows() {
         ("access_grant", "rita@example.com"),
         ("access_end", "flotilla:system:access"),
     ] {
-        let found = rows(&stand, verb, id);
+        // Outcomes follow answers, and the end of the request is noted when it is over.
         let right = |row: &Value| row["actor"]["email"] == who && row["outcome"] == "succeeded";
-        assert!(found.iter().any(right), "{verb} by {who}: {found:?}");
+        wait_until(&format!("{verb} by {who}"), PATIENCE, || Ok(rows(&stand, verb, id).iter().any(right))).unwrap();
     }
     assert_eq!(rows(&stand, "access_end", id)[0]["reason"], "its time is over");
     let cut = flotilla("admin", &["audit", "--verb", "exec_open", "--outcome", "aborted", "-o", "json"]);
